@@ -1,0 +1,55 @@
+"""Errors that a user may see: each says what is wrong and what to do next."""
+
+from __future__ import annotations
+
+
+class ClickSegError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ImageError(ClickSegError, ValueError):
+    """The image cannot be used (shape, dtype, channels, contrast)."""
+
+
+class ClickError(ClickSegError, ValueError):
+    """A click cannot be used (outside the image, unknown index, wrong sign)."""
+
+
+class MaskError(ClickSegError, ValueError):
+    """A mask or label image cannot be used (shape, dtype, empty object)."""
+
+
+class ModelError(ClickSegError):
+    """A model cannot do what was asked of it."""
+
+
+class UnknownModelError(ModelError, ValueError):
+    """No model of that name or path is known."""
+
+
+class CheckpointError(ModelError, ValueError):
+    """A weight file cannot be read, is refused, or does not fit its network."""
+
+
+class FetchError(ModelError, OSError):
+    """Weights could not be downloaded, or did not match their hash."""
+
+
+class DeviceError(ClickSegError, ValueError):
+    """A device or precision is unknown or not available here."""
+
+
+class DatasetError(ClickSegError, ValueError):
+    """A folder or file of images and masks is not laid out as expected."""
+
+
+class SessionError(ClickSegError, ValueError):
+    """A session file or a step of a session is not possible."""
+
+
+class TrainingError(ClickSegError):
+    """A training recipe or its data cannot be used."""
+
+
+class Cancelled(ClickSegError):
+    """The caller asked for the work to stop; nothing was changed."""
