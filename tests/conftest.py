@@ -1,0 +1,90 @@
+"""Fixtures and rules that every test shares."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no bug: no deadlines. Where a run must be repeatable
+# (CI), the examples are always the same.
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here."""
+    if os.environ.get("QT_QPA_PLATFORM") in {"offscreen", "minimal"}:
+        return False
+    if sys.platform in {"darwin", "win32"}:
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+DISPLAY = has_display()
+if not DISPLAY:
+    # Widgets without an OpenGL canvas can still be tested.
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that open a window where there is no display.
+
+    With ``CLICKSEG_REQUIRE_GUI=1`` (the test command sets it once a display is
+    known to be there) they run, and fail, instead.
+    """
+    if DISPLAY or os.environ.get("CLICKSEG_REQUIRE_GUI") == "1":
+        return
+    skip = pytest.mark.skip(
+        reason="needs a display: run `bash scripts/test.sh`, or pytest in xvfb-run"
+    )
+    for item in items:
+        if item.get_closest_marker("gui"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests away from the weights and sessions of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("cache")
+        patch.setenv("NAPARI_CLICKSEG_CACHE", str(cache))
+        yield
+
+
+def _shared(name: str, variable: str) -> Path:
+    """Find a folder that lies beside the repository, or skip the test."""
+    given = os.environ.get(variable)
+    folder = Path(given) if given else ROOT.parent / "shared" / name
+    if not folder.is_dir():
+        where = f"{variable}={given}" if given else f"../shared/{name}"
+        pytest.skip(f"{where} is not there: set {variable} to the folder '{name}'")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder of the full golden vectors (``CLICKSEG_GOLDEN``)."""
+    return _shared("golden", "CLICKSEG_GOLDEN")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the image packs (``CLICKSEG_DATA``)."""
+    return _shared("data", "CLICKSEG_DATA")
+
+
+@pytest.fixture(scope="session")
+def excerpt_dir() -> Path:
+    """Folder of the golden excerpts that come with the repository."""
+    return ROOT / "tests" / "golden"
