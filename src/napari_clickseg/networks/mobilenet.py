@@ -1,0 +1,121 @@
+"""MobileNetV2 features (Sandler et al., CVPR 2018) at output stride 16.
+
+The convolutions carry a bias and no batch norm: the starting weights that we
+use come with their normalisation already folded in, and a network without
+batch norm behaves the same in training and in use.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+#: expansion, output channels, stride and dilation of each inverted residual.
+BLOCKS: tuple[tuple[int, int, int, int], ...] = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 24, 1, 1),
+    (6, 32, 2, 1),
+    (6, 32, 1, 1),
+    (6, 32, 1, 1),
+    (6, 64, 2, 1),
+    (6, 64, 1, 1),
+    (6, 64, 1, 1),
+    (6, 64, 1, 1),
+    (6, 96, 1, 1),
+    (6, 96, 1, 1),
+    (6, 96, 1, 1),
+    (6, 160, 1, 1),
+    (6, 160, 1, 2),
+    (6, 160, 1, 2),
+    (6, 320, 1, 2),
+)
+
+#: index of the last block at each stride, and its channels.
+TAPS: dict[int, tuple[int, int]] = {4: (2, 24), 8: (5, 32), 16: (16, 320)}
+
+
+class InvertedResidual(nn.Module):
+    """Expand by a 1x1, filter each channel by a 3x3, project by a 1x1.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels before and after.
+    expansion : int
+        Factor of the inner width; 1 leaves the first 1x1 out.
+    stride, dilation : int
+        Of the depthwise 3x3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        stride: int,
+        dilation: int,
+    ) -> None:
+        super().__init__()
+        inner = in_channels * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers += [nn.Conv2d(in_channels, inner, 1), nn.ReLU6(inplace=True)]
+        layers += [
+            nn.Conv2d(
+                inner,
+                inner,
+                3,
+                stride=stride,
+                padding=dilation,
+                dilation=dilation,
+                groups=inner,
+            ),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(inner, out_channels, 1),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in, H, W)`` to ``(N, out, ceil(H / stride), ...)``."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 up to its last block, with taps at strides 4, 8 and 16.
+
+    ``stem`` and ``blocks`` are apart so that click maps can join in between.
+    """
+
+    stem_channels = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, self.stem_channels, 3, stride=2, padding=1)
+        self.act = nn.ReLU6(inplace=True)
+        channels = self.stem_channels
+        blocks = []
+        for expansion, out_channels, stride, dilation in BLOCKS:
+            blocks.append(
+                InvertedResidual(channels, out_channels, expansion, stride, dilation)
+            )
+            channels = out_channels
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, stem: Tensor) -> dict[int, Tensor]:
+        """Return the taps ``{stride: (N, C, H / stride, W / stride)}``.
+
+        Parameters
+        ----------
+        stem : Tensor, shape (N, 32, H / 2, W / 2)
+            The stem's output after its activation, with whatever was added.
+        """
+        wanted = {index: stride for stride, (index, _) in TAPS.items()}
+        taps = {}
+        x = stem
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in wanted:
+                taps[wanted[index]] = x
+        return taps

@@ -1,0 +1,1 @@
+"""Training of click models: data, simulated clicks, losses, the loop."""
