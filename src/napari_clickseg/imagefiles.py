@@ -1,0 +1,182 @@
+"""Image and label files: read as they are, write without surprises.
+
+Values are never rescaled on reading: a 16-bit image stays 16-bit, a palette image
+gives palette indices when it is read as labels and colours when it is read as an
+image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clickseg.errors import ClickSegError, DatasetError, ImageError
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".lsm", ".ome.tif", ".ome.tiff"})
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+IMAGE_SUFFIXES = TIFF_SUFFIXES | PHOTO_SUFFIXES | {".npy"}
+
+
+def read_image(path: str | os.PathLike[str], *, page: int | None = None) -> Any:
+    """Read an image: (H, W) or (H, W, C), in the file's own numbers.
+
+    Parameters
+    ----------
+    path : path
+        TIFF, PNG, JPEG, BMP, GIF, WebP or NumPy file.
+    page : int, optional
+        Plane of a stack, counted along its first axis. Needed when the file holds
+        more than one.
+
+    Returns
+    -------
+    array (H, W) or (H, W, C)
+        Palette images come as RGB. Nothing is rescaled.
+
+    Raises
+    ------
+    ImageError
+        No such file, not an image, or a stack without ``page``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"There is no image file {path}. Check the path.")
+    try:
+        array = _read(path, palette=False)
+    except ClickSegError:
+        raise
+    except Exception as error:  # many readers, many exceptions
+        raise ImageError(
+            f"{path.name} cannot be read as an image ({_short(error)}). "
+            "Convert it to TIFF or PNG, or check that the file is complete."
+        ) from error
+    return _plane(array, page, path.name)
+
+
+def read_labels(path: str | os.PathLike[str]) -> Any:
+    """Read a label or mask file: (H, W) or (H, W, C) of integers or bool.
+
+    Palette images come as palette indices, bilevel images as bool.
+
+    Raises
+    ------
+    DatasetError
+        No such file, not an image, or numbers that are not whole.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"There is no mask file {path}. Check the path.")
+    try:
+        array = np.asarray(_read(path, palette=True))
+    except Exception as error:
+        raise DatasetError(
+            f"{path.name} cannot be read as a mask ({_short(error)}). "
+            "Convert it to PNG or TIFF, or check that the file is complete."
+        ) from error
+    if array.dtype.kind not in "bui":
+        raise DatasetError(
+            f"{path.name} holds {array.dtype} values; a mask needs whole numbers "
+            "(0 background, 1, 2, ... objects)."
+        )
+    return array
+
+
+def write_labels(path: str | os.PathLike[str], labels: NDArray[Any]) -> Path:
+    """Write a label image: TIFF (compressed), PNG (up to 16 bit) or ``.npy``.
+
+    Parameters
+    ----------
+    path : path
+        Ending .tif, .tiff, .png or .npy; the folder is made.
+    labels : array (H, W) of int
+        Stored as uint8 where the largest label allows, else uint16, else uint32
+        (TIFF and NumPy only).
+    """
+    path = Path(path)
+    labels = np.asarray(labels)
+    largest = int(labels.max(initial=0))
+    dtype = np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32
+    suffix = path.suffix.lower()
+    if suffix not in {".tif", ".tiff", ".png", ".npy"}:
+        raise ImageError(
+            f"Labels cannot be written as {path.name}: end the name in .tif, .png "
+            "or .npy."
+        )
+    if suffix == ".png" and dtype is np.uint32:
+        raise ImageError(
+            f"Label {largest} does not fit a 16-bit PNG: end the name in .tif."
+        )
+    data = np.ascontiguousarray(labels, dtype)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".npy":
+        np.save(path, data, allow_pickle=False)
+    elif suffix == ".png":
+        import imageio.v3 as iio
+
+        iio.imwrite(path, data)
+    else:
+        import tifffile
+
+        tifffile.imwrite(path, data, compression="zlib")
+    return path
+
+
+def _read(path: Path, *, palette: bool) -> NDArray[Any]:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        stored: NDArray[Any] = np.load(path, allow_pickle=False)
+        return stored
+    if suffix in TIFF_SUFFIXES:
+        import tifffile
+
+        return np.asarray(tifffile.imread(path))
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        if picture.mode == "P" and not palette:
+            return np.asarray(picture.convert("RGB"))
+        if picture.mode not in {"1", "L", "P", "RGB", "RGBA", "LA", "F", "I"} and (
+            not picture.mode.startswith("I;")
+        ):
+            return np.asarray(picture.convert("RGB"))
+        pixels = np.asarray(picture)
+    if pixels.dtype == np.int32 and suffix == ".png" and pixels.min(initial=0) >= 0:
+        # Older Pillow opens a 16-bit grey PNG in a 32-bit mode.
+        return pixels.astype(np.uint16)
+    return pixels
+
+
+def _plane(array: NDArray[Any], page: int | None, name: str) -> NDArray[Any]:
+    """Return one plane; the last axis may hold up to four channels."""
+    squeezed = array
+    while squeezed.ndim > 2 and squeezed.shape[0] == 1:
+        squeezed = squeezed[0]
+    planar = squeezed.ndim == 2 or (squeezed.ndim == 3 and squeezed.shape[2] <= 4)
+    if page is None:
+        if planar:
+            return squeezed
+        raise ImageError(
+            f"{name} is a stack of shape {array.shape}: choose one plane along its "
+            "first axis with --page (counted from 0)."
+        )
+    if planar:
+        if page == 0:
+            return squeezed
+        raise ImageError(f"{name} holds a single plane: leave --page out.")
+    if not 0 <= page < squeezed.shape[0]:
+        raise ImageError(
+            f"{name} has planes 0 to {squeezed.shape[0] - 1}; --page {page} is outside."
+        )
+    return _plane(squeezed[page], None, name)
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
