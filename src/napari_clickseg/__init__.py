@@ -1,5 +1,48 @@
-"""Click an object in napari and get its mask."""
+"""Click an object in napari and get its mask; correct it with more clicks."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from napari_clickseg.errors import ClickSegError
+    from napari_clickseg.models.model import load_model
+    from napari_clickseg.models.registry import list_models
+    from napari_clickseg.napari_layers import attach
+    from napari_clickseg.session import ClickSession, predict
+
+__all__ = [
+    "ClickSegError",
+    "ClickSession",
+    "__version__",
+    "attach",
+    "list_models",
+    "load_model",
+    "predict",
+]
+
+# Torch and napari take seconds to import: each name is fetched when it is first
+# used (PEP 562), so that importing the package costs next to nothing.
+_HOMES = {
+    "ClickSegError": "errors",
+    "ClickSession": "session",
+    "attach": "napari_layers",
+    "list_models": "models.registry",
+    "load_model": "models.model",
+    "predict": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
