@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Install napari-clickseg with what its tests need, and run them all, those
+# that open a window too. Arguments are passed on to pytest.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+find_environment
+window_packages virtual || true
+install_package all,train,evaluate,baselines,test
+
+cd "$ROOT"
+run=("$PYTHON" -m pytest)
+if command -v xvfb-run >/dev/null && command -v xauth >/dev/null; then
+    run=(xvfb-run -a -s "-screen 0 1600x1200x24" "${run[@]}")
+    export CLICKSEG_REQUIRE_GUI=1 LIBGL_ALWAYS_SOFTWARE=1
+    unset QT_QPA_PLATFORM WAYLAND_DISPLAY
+fi
+status=0
+"${run[@]}" "$@" || status=$?
+if [ -n "$MISSING" ]; then
+    say "Not installed, and needed by the tests that open a window: $MISSING"
+    say "Install them (apt-get install $MISSING) and run this again."
+    # A run that left tests out must not count as a full one.
+    [ "${CI:-}" != true ] || status=1
+fi
+exit "$status"
