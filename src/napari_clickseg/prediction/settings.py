@@ -1,0 +1,237 @@
+"""Options of prediction, and the immutable records that go in and out of it.
+
+Nothing here needs torch, so that docks and sessions can hold these records
+before a model is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.errors import ClickSegError, MaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FirstLook = Literal["published", "visible", "search"]
+FIRST_LOOKS: tuple[FirstLook, ...] = get_args(FirstLook)
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How a click becomes an answer; the defaults are the published protocol.
+
+    Parameters
+    ----------
+    zoom_in : bool
+        Look at a window around the object from the second click on.
+    skip_clicks : int
+        So many first clicks see the whole image, unresized. Negative: even the
+        first one sees it resized to ``target_size``.
+    target_size : int or (int, int)
+        Pixels of the longer side of a window after resizing, or the exact
+        height and width.
+    expansion_ratio : float
+        Size of the window over the size of the object.
+    min_crop_size : int
+        Smallest side of a window in image pixels.
+    recompute_thresh_iou : float
+        A stored window is replaced where its overlap with the window that the
+        last answer asks for falls below this.
+    zoom_prob_threshold : float
+        Probability above which a pixel counts as object when windows are made.
+    flip : bool
+        Average the settled answer with that of the mirrored window.
+    max_size : int or None
+        Longest side of what the network sees; None: no limit.
+    threshold : float
+        Probability above which a pixel belongs to the mask.
+    first_look : {"published", "visible", "search"}
+        What the first click sees: the whole image as published, the field
+        shown on the canvas, or the best of a few windows around the click.
+    net_clicks_limit : int or None
+        Only so many first clicks are given to the network; None: all.
+
+    Raises
+    ------
+    ClickSegError
+        Where a value makes no sense; the text says which and what to give.
+
+    Notes
+    -----
+    Values as in the evaluation of RITM (Sofiiuk et al., 2021) and f-BRS
+    (Sofiiuk et al., 2020): ZoomIn with 1, 400, 1.4, 200, 0.5, 0.5; masks are
+    cut at 0.49. DAVIS is evaluated with ``target_size=600``.
+    """
+
+    zoom_in: bool = True
+    skip_clicks: int = 1
+    target_size: int | tuple[int, int] = 400
+    expansion_ratio: float = 1.4
+    min_crop_size: int = 200
+    recompute_thresh_iou: float = 0.5
+    zoom_prob_threshold: float = 0.5
+    flip: bool = True
+    max_size: int | None = None
+    threshold: float = 0.49
+    first_look: FirstLook = "published"
+    net_clicks_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        size = self.target_size
+        if isinstance(size, list):  # as JSON gives it back
+            size = tuple(size)
+            object.__setattr__(self, "target_size", size)
+        sides = (size,) if isinstance(size, int) else size
+        if len(sides) > 2 or any(side < 1 for side in sides):
+            raise ClickSegError(
+                f"target_size is {size!r}: give a positive number of pixels, "
+                "or (height, width)."
+            )
+        if self.first_look not in FIRST_LOOKS:
+            raise ClickSegError(
+                f"first_look is {self.first_look!r}: choose one of "
+                f"{', '.join(FIRST_LOOKS)}."
+            )
+        for name in ("min_crop_size", "max_size", "net_clicks_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ClickSegError(f"{name} is {value}: give 1 or more.")
+        for name in ("recompute_thresh_iou", "zoom_prob_threshold", "threshold"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ClickSegError(f"{name} is {value}: give a value from 0 to 1.")
+        if not self.expansion_ratio > 0:
+            raise ClickSegError(
+                f"expansion_ratio is {self.expansion_ratio}: give a value above 0."
+            )
+
+    def updated(self, changes: Mapping[str, Any]) -> PredictionSettings:
+        """Return the same settings with some changed."""
+        return replace(self, **changes)
+
+
+def _frozen(values: np.ndarray) -> np.ndarray:
+    """Return float32 values that cannot be written to."""
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    if array is values or array.base is not None:
+        array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class PredictorState:
+    """What the next prediction needs besides the clicks.
+
+    Immutable: going back to an older state is all that undo takes.
+
+    Parameters
+    ----------
+    roi : Box or None
+        The stored window of the zoom-in; None: no window was made yet.
+    box : Box or None
+        Where the last answer lies; it is zero elsewhere. None: no answer yet.
+    probability : ndarray, shape of ``box``, float32 in [0, 1], or None
+        The last answer, which is the next click's previous mask.
+    min_crop : int or None
+        Smallest window side that a first look other than the published one
+        has settled on, None: as in the settings.
+    external : bool
+        The probability is a mask that no click made (a starting mask).
+    index_offset : int
+        Number of the first click: 1 after a starting mask, else 0.
+    """
+
+    roi: Box | None = None
+    box: Box | None = None
+    probability: np.ndarray | None = None
+    min_crop: int | None = None
+    external: bool = False
+    index_offset: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.box is None) != (self.probability is None):
+            raise MaskError("Give a box and a probability together, or neither.")
+        if self.box is None or self.probability is None:
+            return
+        if self.probability.shape != self.box.shape:
+            raise MaskError(
+                f"A probability of shape {self.probability.shape} does not fill "
+                f"the box {tuple(self.box)} of shape {self.box.shape}."
+            )
+        object.__setattr__(self, "probability", _frozen(self.probability))
+
+    @classmethod
+    def from_mask(cls, mask: np.ndarray, box: Box | None = None) -> PredictorState:
+        """Start from a mask that no click made.
+
+        Parameters
+        ----------
+        mask : ndarray, shape (h, w)
+            Boolean, or probabilities in [0, 1].
+        box : Box, optional
+            Where the mask lies; by default at the image's origin.
+        """
+        where = Box.of_shape(mask.shape) if box is None else box
+        return cls(box=where, probability=mask, external=True, index_offset=1)
+
+    def with_mask(self, mask: np.ndarray, box: Box) -> PredictorState:
+        """Return this state after its answer was painted over by hand.
+
+        The stored window stays, so that the next click looks where the last
+        one did.
+        """
+        return replace(self, box=box, probability=mask, external=True)
+
+    def window(self, box: Box) -> np.ndarray:
+        """Return the last answer inside a box, zeros where there is none.
+
+        Returns
+        -------
+        ndarray, shape of ``box``, float32
+        """
+        if self.probability is not None and self.box == box:
+            return self.probability
+        out = np.zeros(box.shape, dtype=np.float32)
+        if self.probability is None or self.box is None:
+            return out
+        common = self.box.intersect(box)
+        if not common.empty:
+            source = common.relative_to(self.box).slices
+            out[common.relative_to(box).slices] = self.probability[source]
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """An answer to the clicks so far.
+
+    Parameters
+    ----------
+    box : Box
+        Where the answer lies.
+    probability : ndarray, shape of ``box``, float32 in [0, 1], read-only
+        How sure the model is that a pixel belongs to the object; outside of
+        ``box`` it is zero.
+    state : PredictorState
+        What the next prediction starts from.
+    settled : bool
+        Whether the mirrored pass is in the answer (always True where the
+        settings ask for none).
+    seconds : float
+        Wall time of the call.
+    notices : tuple of str
+        What the user should know, e.g. that memory ran out.
+    """
+
+    box: Box
+    probability: np.ndarray
+    state: PredictorState
+    settled: bool
+    seconds: float
+    notices: tuple[str, ...] = ()
