@@ -1,0 +1,1 @@
+"""Published click networks, key for key, and the starter's own network."""
