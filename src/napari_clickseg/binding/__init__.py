@@ -1,0 +1,1 @@
+"""Between napari's layers and click sessions; no Qt in here."""

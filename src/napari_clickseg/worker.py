@@ -1,0 +1,292 @@
+"""One thread owns the models and the sessions; answers carry a generation number.
+
+Everything that touches a session runs here, one job after the other, so that
+nothing needs a lock and the window stays free. Each viewer has a
+:class:`Channel`. An *edit* (a click added, an undo, a commit) is cheap, always
+runs, and raises the channel's generation. An *answer* (the network) is tagged
+with the generation it was asked for: it is skipped when a newer edit arrived
+before it began, and told to stop when one arrives while it runs.
+
+Results go back through the channel's ``deliver`` function, which must run what it
+is given in the thread that owns the layers; they arrive in the order the jobs ran.
+
+With ``NAPARI_CLICKSEG_SYNC=1`` every job runs at once in the calling thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from napari_clickseg.errors import Cancelled
+
+__all__ = ["Channel", "Job", "Worker", "is_synchronous", "the_worker"]
+
+LOG = logging.getLogger(__name__)
+SYNC_VARIABLE = "NAPARI_CLICKSEG_SYNC"
+
+#: Runs a function in the thread that owns the layers, now or soon.
+Deliver = Callable[[Callable[[], None]], None]
+#: Says whether a job should stop.
+CancelCheck = Callable[[], bool]
+
+
+def is_synchronous() -> bool:
+    """Whether the environment asks for jobs that run in the calling thread."""
+    return os.environ.get(SYNC_VARIABLE, "").strip() not in {"", "0", "false"}
+
+
+def run_here(function: Callable[[], None]) -> None:
+    """Deliver by calling at once: for scripts without an event loop."""
+    function()
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work and what came of it.
+
+    Attributes
+    ----------
+    generation : int
+        The channel's generation when the job was asked for.
+    droppable : bool
+        Whether the job is worth nothing once the generation has moved on.
+    value, error
+        What the work returned or raised; both None while it waits, and when it
+        was dropped.
+    dropped : bool
+        Whether it was skipped or stopped because it had become stale.
+    """
+
+    channel: Channel
+    work: Callable[[CancelCheck], Any]
+    done: Callable[[Job], None] | None
+    generation: int
+    droppable: bool
+    value: Any = None
+    error: Exception | None = None
+    dropped: bool = False
+    finished: threading.Event = field(default_factory=threading.Event)
+    applied: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stale(self) -> bool:
+        """Whether nobody waits for this job any more."""
+        channel = self.channel
+        return channel.closed or (
+            self.droppable and self.generation != channel.generation
+        )
+
+    def run(self) -> None:
+        """Do the work, keep the outcome and hand it to the channel."""
+        try:
+            if self.stale:
+                self.dropped = True
+            else:
+                self.value = self.work(lambda: self.stale)
+        except Cancelled as error:
+            self.dropped = self.stale
+            self.error = None if self.stale else error
+        except Exception as error:  # noqa: BLE001  (told to the user, not lost)
+            self.error = error
+        self.channel._hand_over(self)  # noqa: SLF001
+
+
+class Channel:
+    """The line between one viewer and the worker.
+
+    Made by :meth:`Worker.channel`; used from the thread that owns the layers.
+    """
+
+    def __init__(self, worker: Worker, deliver: Deliver) -> None:
+        self._worker = worker
+        self._deliver = deliver
+        self._owner = threading.get_ident()
+        self._outbox: deque[Job] = deque()
+        self._pending = 0
+        self._pending_edits = 0
+        self._lock = threading.Lock()
+        self.generation = 0
+        self.closed = False
+
+    @property
+    def pending(self) -> int:
+        """Jobs whose results have not been applied yet."""
+        return self._pending
+
+    @property
+    def pending_edits(self) -> int:
+        """Edits among them."""
+        return self._pending_edits
+
+    def edit(
+        self,
+        work: Callable[[CancelCheck], Any],
+        done: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """Ask for work that must happen; answers asked for before become stale."""
+        with self._lock:
+            self.generation += 1
+            self._pending += 1
+            self._pending_edits += 1
+        return self._submit(work, done, droppable=False)
+
+    def answer(
+        self,
+        work: Callable[[CancelCheck], Any],
+        done: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """Ask for work that is worth something only until the next edit."""
+        with self._lock:
+            self._pending += 1
+        return self._submit(work, done, droppable=True)
+
+    def make_stale(self) -> None:
+        """Drop the answers that are waiting and stop the one that runs."""
+        with self._lock:
+            self.generation += 1
+
+    def wait(self, job: Job, timeout: float | None = None) -> bool:
+        """Block until the result of ``job`` has been applied.
+
+        In the owner's thread the results are applied here, as its event loop
+        stands still; in any other thread this waits for the owner to do so.
+        """
+        if threading.get_ident() != self._owner:
+            return job.applied.wait(timeout)
+        if not job.finished.wait(timeout):
+            return False
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Apply the results that have arrived (in the owner's thread)."""
+        while self._outbox:
+            job = self._outbox.popleft()
+            with self._lock:
+                self._pending -= 1
+                self._pending_edits -= not job.droppable
+            try:
+                if job.done is not None and not self.closed:
+                    job.done(job)
+            finally:
+                job.applied.set()
+
+    def close(self) -> None:
+        """Forget all work; nothing is delivered any more."""
+        self.closed = True
+        self._worker.release(self)
+        for job in list(self._outbox):
+            job.applied.set()
+        self._outbox.clear()
+
+    def _submit(
+        self,
+        work: Callable[[CancelCheck], Any],
+        done: Callable[[Job], None] | None,
+        droppable: bool,
+    ) -> Job:
+        job = Job(self, work, done, self.generation, droppable)
+        self._worker.submit(job)
+        return job
+
+    def _hand_over(self, job: Job) -> None:
+        if self.closed:
+            job.finished.set()
+            job.applied.set()
+            return
+        # Who waits for `finished` in the owner's thread finds it in the outbox.
+        self._outbox.append(job)
+        job.finished.set()
+        self._deliver(self.flush)
+
+
+class Worker:
+    """A thread that lives while there is a channel, and the queue in front of it."""
+
+    def __init__(self, synchronous: bool | None = None) -> None:
+        self._forced = synchronous
+        self._queue: deque[Job] = deque()
+        self._wake = threading.Condition()
+        self._channels: set[Channel] = set()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether jobs run in the calling thread."""
+        return is_synchronous() if self._forced is None else self._forced
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def channel(self, deliver: Deliver = run_here) -> Channel:
+        """Open a line for one viewer, owned by the calling thread."""
+        channel = Channel(self, deliver)
+        with self._wake:
+            self._channels.add(channel)
+        return channel
+
+    def submit(self, job: Job) -> None:
+        """Queue a job (or run it, when synchronous)."""
+        if self.synchronous:
+            job.run()
+            return
+        with self._wake:
+            self._queue.append(job)
+            if not self.alive:
+                self._thread = threading.Thread(
+                    target=self._loop, name="napari-clickseg", daemon=True
+                )
+                self._thread.start()
+            self._wake.notify()
+
+    def release(self, channel: Channel) -> None:
+        """Forget a channel; the thread ends after the last one."""
+        with self._wake:
+            self._channels.discard(channel)
+            self._wake.notify()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread once the running job has stopped."""
+        for channel in list(self._channels):
+            channel.close()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue:
+                    if not self._channels:
+                        # Cleared under the lock, so that the next submit
+                        # starts a new thread.
+                        self._thread = None
+                        return
+                    self._wake.wait()
+                job = self._queue.popleft()
+            try:
+                job.run()
+            except Exception:
+                LOG.exception("A result could not be handed over")
+            del job  # its results must not live until the next job
+
+
+_WORKER = Worker()
+
+
+def the_worker() -> Worker:
+    """Return the worker that all viewers of this process share."""
+    return _WORKER
+
+
+# A thread inside native code while Python shuts down can crash the process.
+atexit.register(_WORKER.stop)
