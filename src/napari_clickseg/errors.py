@@ -19,6 +19,10 @@ class MaskError(ClickSegError, ValueError):
     """A mask or label image cannot be used (shape, dtype, empty object)."""
 
 
+class SettingsError(ClickSegError, ValueError):
+    """An option of prediction has a value that makes no sense."""
+
+
 class ModelError(ClickSegError):
     """A model cannot do what was asked of it."""
 

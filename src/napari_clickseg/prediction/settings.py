@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import ClickSegError, MaskError
+from napari_clickseg.errors import MaskError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class PredictionSettings:
 
     Raises
     ------
-    ClickSegError
+    SettingsError
         Where a value makes no sense; the text says which and what to give.
 
     Notes
@@ -82,31 +82,31 @@ class PredictionSettings:
     net_clicks_limit: int | None = None
 
     def __post_init__(self) -> None:
-        size = self.target_size
+        size: Any = self.target_size
         if isinstance(size, list):  # as JSON gives it back
             size = tuple(size)
             object.__setattr__(self, "target_size", size)
-        sides = (size,) if isinstance(size, int) else size
-        if len(sides) > 2 or any(side < 1 for side in sides):
-            raise ClickSegError(
+        sides = (size, size) if isinstance(size, int) else size
+        if len(sides) != 2 or any(side < 1 for side in sides):
+            raise SettingsError(
                 f"target_size is {size!r}: give a positive number of pixels, "
                 "or (height, width)."
             )
         if self.first_look not in FIRST_LOOKS:
-            raise ClickSegError(
+            raise SettingsError(
                 f"first_look is {self.first_look!r}: choose one of "
                 f"{', '.join(FIRST_LOOKS)}."
             )
         for name in ("min_crop_size", "max_size", "net_clicks_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ClickSegError(f"{name} is {value}: give 1 or more.")
+                raise SettingsError(f"{name} is {value}: give 1 or more.")
         for name in ("recompute_thresh_iou", "zoom_prob_threshold", "threshold"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
-                raise ClickSegError(f"{name} is {value}: give a value from 0 to 1.")
+                raise SettingsError(f"{name} is {value}: give a value from 0 to 1.")
         if not self.expansion_ratio > 0:
-            raise ClickSegError(
+            raise SettingsError(
                 f"expansion_ratio is {self.expansion_ratio}: give a value above 0."
             )
 

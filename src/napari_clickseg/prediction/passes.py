@@ -1,0 +1,235 @@
+"""One pass of a model over windows of an image."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from napari_clickseg.prediction.resize import reduce_smoothly, resize, to_tensor
+from napari_clickseg.prediction.views import Size, mirror, project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from napari_clickseg.boxes import Box
+    from napari_clickseg.clicks import Click
+    from napari_clickseg.image import ImageSource
+    from napari_clickseg.prediction.settings import PredictorState
+
+#: Encoded windows kept: a window and its mirror image, for two views.
+KEPT = 4
+#: Larger inputs are encoded anew for each click: their features are not kept.
+KEEP_PIXELS = 2**20
+
+ModelT = TypeVar("ModelT", bound="ClickModel")
+
+
+class ClickModel(Protocol):
+    """What prediction asks of a model (see :mod:`napari_clickseg.models.model`)."""
+
+    device: torch.device
+    with_prev_mask: bool
+
+    def encode(self, image: Tensor) -> Any:
+        """Turn RGB ``(N, 3, H, W)`` in [0, 1] into what no click changes."""
+        ...  # pragma: no cover
+
+    def decode(self, features: Any, points: Tensor, previous: Tensor | None) -> Tensor:
+        """Return float32 logits ``(N, 1, H, W)`` for points ``(N, 2P, 3)``."""
+        ...  # pragma: no cover
+
+    def to(self: ModelT, device: Any = None, precision: Any = None) -> ModelT:
+        """Return the model on another device."""
+        ...  # pragma: no cover
+
+
+def click_points(
+    positions: Sequence[np.ndarray],
+    positive: Sequence[bool],
+    *,
+    first_index: int = 0,
+    limit: int | None = None,
+) -> Tensor:
+    """Return clicks in the form that RITM and f-BRS networks take.
+
+    Parameters
+    ----------
+    positions : sequence of ndarray, shape (n, 2)
+        For each window of the batch, the same clicks in its coordinates.
+    positive : sequence of bool, length n
+        Signs of the clicks.
+    first_index : int
+        Number of the first click.
+    limit : int, optional
+        Only so many first clicks are taken.
+
+    Returns
+    -------
+    Tensor, shape (N, 2P, 3), float32
+        Rows of row, column, number; the positive half first. P is the larger
+        count of one sign, at least 1; unused rows are -1 (facts 1.1).
+    """
+    signs = np.asarray(positive, dtype=bool)[:limit]
+    slots = max(1, int(signs.sum()), int((~signs).sum()))
+    order = np.arange(len(signs)) + first_index
+    points = np.full((len(positions), 2 * slots, 3), -1.0, dtype=np.float32)
+    for row, at in zip(points, positions, strict=True):
+        known = np.column_stack([np.asarray(at)[:limit], order])
+        row[: signs.sum()] = known[signs]
+        row[slots : slots + (~signs).sum()] = known[~signs]
+    return torch.from_numpy(points)
+
+
+class Passes:
+    """Runs a model over windows and keeps what it has seen of an image.
+
+    Parameters
+    ----------
+    model : ClickModel
+        The model; it may be replaced by a copy on another device.
+    """
+
+    def __init__(self, model: ClickModel) -> None:
+        self.model = model
+        self.last_size: Size = (0, 0)
+        self._image: ImageSource | None = None
+        self._features: OrderedDict[tuple[Box, Size, bool], Any] = OrderedDict()
+
+    def forget(self) -> None:
+        """Drop everything that was kept."""
+        self._image = None
+        self._features.clear()
+
+    def logits(
+        self,
+        image: ImageSource,
+        box: Box,
+        size: Size,
+        clicks: Sequence[Click],
+        before: PredictorState,
+        *,
+        flipped: bool = False,
+        limit: int | None = None,
+    ) -> Tensor:
+        """Return the model's answer on one window.
+
+        Parameters
+        ----------
+        image : ImageSource
+            Only ``box`` of it is read, and not at all while it stands still.
+        box : Box
+            The window.
+        size : (int, int)
+            Its height and width for the network.
+        clicks : sequence of Click
+            Clicks in image coordinates.
+        before : PredictorState
+            Its probability is the previous mask.
+        flipped : bool
+            Show the model the mirror image; the answer is turned back.
+        limit : int, optional
+            Only so many first clicks are given to the model.
+
+        Returns
+        -------
+        Tensor, shape (1, 1, *size), float32, on the CPU
+        """
+        self.last_size = size
+        positions = project(_positions(clicks), box, size)
+        if flipped:
+            positions = mirror(positions, size[1])
+        points = click_points(
+            [positions],
+            [click.positive for click in clicks],
+            first_index=before.index_offset,
+            limit=limit,
+        )
+        previous = None
+        if self.model.with_prev_mask:
+            patch = torch.from_numpy(before.window(box).copy())[None, None]
+            previous = resize(patch, size)
+            if flipped:
+                previous = previous.flip(3)
+        with torch.inference_mode():
+            features = self._encode(image, box, size, flipped=flipped)
+            answer = self._decode(features, points, previous, size)
+        return answer.flip(3) if flipped else answer
+
+    def batch(
+        self,
+        image: ImageSource,
+        boxes: Sequence[Box],
+        size: Size,
+        clicks: Sequence[Click],
+    ) -> Tensor:
+        """Return the model's answers on several windows of one size at once.
+
+        There is no previous mask. The windows are read as one, so they should
+        lie within each other.
+
+        Returns
+        -------
+        Tensor, shape (N, 1, *size), float32, on the CPU
+        """
+        self.last_size = size
+        hull = boxes[0]
+        for box in boxes[1:]:
+            hull = hull.union(box)
+        planes = to_tensor(image.window(hull))
+        views = []
+        for box in boxes:
+            rows, cols = box.relative_to(hull).slices
+            views.append(reduce_smoothly(planes[..., rows, cols], size))
+        points = click_points(
+            [project(_positions(clicks), box, size) for box in boxes],
+            [click.positive for click in clicks],
+        )
+        previous = None
+        if self.model.with_prev_mask:
+            previous = torch.zeros(len(boxes), 1, *size)
+        with torch.inference_mode():
+            features = self.model.encode(self._send(torch.cat(views)))
+            return self._decode(features, points, previous, size)
+
+    def _encode(
+        self, image: ImageSource, box: Box, size: Size, *, flipped: bool
+    ) -> Any:
+        """Return the features of a window, from the last time if there are any."""
+        if image is not self._image:
+            self._features.clear()
+            self._image = image
+        key = (box, size, flipped)
+        if key in self._features:
+            self._features.move_to_end(key)
+            return self._features[key]
+        planes = resize(to_tensor(image.window(box)), size)
+        if flipped:
+            planes = planes.flip(3)
+        features = self.model.encode(self._send(planes))
+        if size[0] * size[1] <= KEEP_PIXELS:
+            self._features[key] = features
+            while len(self._features) > KEPT:
+                self._features.popitem(last=False)
+        return features
+
+    def _decode(
+        self, features: Any, points: Tensor, previous: Tensor | None, size: Size
+    ) -> Tensor:
+        logits = self.model.decode(
+            features,
+            self._send(points),
+            None if previous is None else self._send(previous),
+        )
+        return resize(logits.float(), size).cpu()
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.model.device)
+
+
+def _positions(clicks: Sequence[Click]) -> np.ndarray:
+    return np.array([(click.row, click.col) for click in clicks], dtype=np.float64)
