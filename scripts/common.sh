@@ -143,7 +143,7 @@ install_package() {
         return 0
     fi
     say "Installing napari-clickseg[$1]: some minutes, about 2 GB on disk"
-    (cd "$ROOT" && "$PYTHON" -m pip install --quiet --no-input \
+    (cd "$ROOT" && "$PYTHON" -m pip install -qq --no-input \
         --disable-pip-version-check -c constraints.txt -e ".[$1]" </dev/null) ||
         fail "pip could not install the package; its message is above"
     echo "$sum" >"$stamp"
