@@ -33,6 +33,8 @@ class DistMaps(nn.Module):
 
     def __init__(self, norm_radius: float = 5, use_disks: bool = True) -> None:
         super().__init__()
+        if not norm_radius > 0:
+            raise ValueError(f"norm_radius must be positive, not {norm_radius}.")
         self.norm_radius = norm_radius
         self.use_disks = use_disks
 

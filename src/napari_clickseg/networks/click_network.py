@@ -77,10 +77,14 @@ class Backbone:
         if _hrnet_name(name):
             if deeplab_ch is not None or aspp_dropout is not None:
                 raise ValueError(f"{name} has no DeepLab decoder to configure.")
-            width = ocr_width or PUBLISHED_OCR_WIDTHS.get(name)
-            if width is None or width < 1:
-                raise ValueError(f"{name} needs a positive ocr_width.")
-            return cls(name, ocr_width=width)
+            if ocr_width is None:
+                ocr_width = PUBLISHED_OCR_WIDTHS.get(name)
+            if ocr_width is None or ocr_width < 1:
+                raise ValueError(
+                    f"{name} needs an ocr_width of at least 1; nets without the "
+                    "OCR head were never published."
+                )
+            return cls(name, ocr_width=ocr_width)
         if name not in VARIANTS:
             raise ValueError(
                 f"Unknown backbone {name!r}: choose hrnet18s, hrnet18, hrnet32, "
@@ -88,10 +92,11 @@ class Backbone:
             )
         if ocr_width is not None:
             raise ValueError(f"{name} has no OCR head to configure.")
-        channels = deeplab_ch or PUBLISHED_DEEPLAB_CHANNELS.get(name, 256)
+        if deeplab_ch is None:
+            deeplab_ch = PUBLISHED_DEEPLAB_CHANNELS.get(name, 256)
         if aspp_dropout is None:
-            aspp_dropout = 0.5 if channels == 256 else 0.2
-        return cls(name, deeplab_ch=channels, aspp_dropout=aspp_dropout)
+            aspp_dropout = 0.5 if deeplab_ch == 256 else 0.2
+        return cls(name, deeplab_ch=deeplab_ch, aspp_dropout=aspp_dropout)
 
     @property
     def is_hrnet(self) -> bool:

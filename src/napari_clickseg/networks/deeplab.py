@@ -57,8 +57,7 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, h, w)`` to ``(N, out, h, w)``."""
         branches = [branch(x) for branch in self.concurent]
-        out: Tensor = self.project(torch.cat(branches, 1))
-        return out
+        return self.project(torch.cat(branches, 1))
 
 
 class SkipProject(nn.Module):
@@ -70,8 +69,7 @@ class SkipProject(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, h, w)`` to ``(N, 32, h, w)``."""
-        out: Tensor = self.skip_project(x)
-        return out
+        return self.skip_project(x)
 
 
 class DeepLabHead(nn.Module):
@@ -87,8 +85,7 @@ class DeepLabHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, channels + 32, h, w)`` to ``(N, channels, h, w)``."""
-        out: Tensor = self.block(x)
-        return out
+        return self.block(x)
 
 
 class DeepLabV3Plus(nn.Module):
@@ -127,8 +124,7 @@ class DeepLabV3Plus(nn.Module):
         fine, coarse = self.backbone(stem)
         skip = self.skip_project(fine)
         context = resize(self.aspp(coarse), skip.shape[-2:])
-        out: Tensor = self.head(torch.cat([context, skip], 1))
-        return out
+        return self.head(torch.cat([context, skip], 1))
 
 
 class SepConvHead(nn.Module):
@@ -145,5 +141,4 @@ class SepConvHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, h, w)`` to ``(N, 1, h, w)``."""
-        out: Tensor = self.layers(x)
-        return out
+        return self.layers(x)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,20 +49,12 @@ class HighResolutionModule(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Map one ``(N, channels[i], h_i, w_i)`` per branch to the same shapes."""
-        features = [
-            branch(x) for branch, x in zip(self.branches, inputs, strict=True)
-        ]
+        features = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
         fused = []
         for target, layers in zip(features, self.fuse_layers, strict=True):
-            size = target.shape[-2:]
-            parts = (
-                resize(layer(x), size)
-                for layer, x in zip(layers, features, strict=True)
-            )
-            total = next(parts)
-            for part in parts:
-                total = total + part
-            fused.append(self.relu(total))
+            pairs = zip(cast("nn.ModuleList", layers), features, strict=True)
+            first, *others = (resize(layer(x), target.shape[-2:]) for layer, x in pairs)
+            fused.append(self.relu(sum(others, first)))
         return fused
 
 
@@ -99,8 +92,7 @@ class HighResolutionNet(nn.Module):
 
     def stem(self, image: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` to ``(N, 64, H / 2, W / 2)``, where clicks join."""
-        out: Tensor = self.relu(self.bn1(self.conv1(image)))
-        return out
+        return self.relu(self.bn1(self.conv1(image)))
 
     def concatenated(self, stem: Tensor) -> Tensor:
         """Map the stem to all branches at stride 4.

@@ -117,8 +117,7 @@ class SeparableConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, H, W)`` to ``(N, out, H, W)``."""
-        out: Tensor = self.body(x)
-        return out
+        return self.body(x)
 
 
 class BasicBlock(nn.Module):
@@ -161,8 +160,7 @@ class BasicBlock(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        summed: Tensor = self.relu(out + shortcut)
-        return summed
+        return self.relu(out + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -201,8 +199,7 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        summed: Tensor = self.relu(out + shortcut)
-        return summed
+        return self.relu(out + shortcut)
 
 
 def residual_layer(
@@ -223,9 +220,7 @@ def residual_layer(
     first = max(1, dilation // 2)
     layers: list[nn.Module] = [block(in_channels, planes, stride, first, dilation)]
     width = planes * block.expansion
-    layers += [
-        block(width, planes, 1, dilation, dilation) for _ in range(1, blocks)
-    ]
+    layers += [block(width, planes, 1, dilation, dilation) for _ in range(1, blocks)]
     return nn.Sequential(*layers)
 
 

@@ -66,14 +66,12 @@ class ObjectAttention(nn.Module):
         if objects.shape[2] == 1 and not self.training:
             # One object: the softmax over objects is exactly 1 everywhere, and
             # what follows treats every place alike, so one place will do.
-            context: Tensor = self.f_up(value)
-            return context.expand(-1, -1, height, width)
+            return self.f_up(value).expand(-1, -1, height, width)
         query = self.f_pixel(features).flatten(2).transpose(1, 2)
         key = self.f_object(objects).flatten(2)
         similarity = torch.bmm(query, key) * self.key_channels**-0.5
         mixed = torch.bmm(value.flatten(2), similarity.softmax(2).transpose(1, 2))
-        context = self.f_up(mixed.reshape(n, -1, height, width))
-        return context
+        return self.f_up(mixed.reshape(n, -1, height, width))
 
 
 class ObjectDistribution(nn.Module):
@@ -87,9 +85,7 @@ class ObjectDistribution(nn.Module):
         Share of channels dropped in training.
     """
 
-    def __init__(
-        self, channels: int, key_channels: int, dropout: float = 0.05
-    ) -> None:
+    def __init__(self, channels: int, key_channels: int, dropout: float = 0.05) -> None:
         super().__init__()
         self.object_context_block = ObjectAttention(channels, key_channels)
         self.conv_bn_dropout = nn.Sequential(
@@ -101,8 +97,7 @@ class ObjectDistribution(nn.Module):
     def forward(self, features: Tensor, objects: Tensor) -> Tensor:
         """Map ``(N, C, h, w)`` and ``(N, C, K, 1)`` to ``(N, C, h, w)``."""
         context = self.object_context_block(features, objects)
-        out: Tensor = self.conv_bn_dropout(torch.cat([context, features], 1))
-        return out
+        return self.conv_bn_dropout(torch.cat([context, features], 1))
 
 
 class HRNetOCR(HighResolutionNet):

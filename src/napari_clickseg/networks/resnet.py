@@ -53,8 +53,7 @@ class ResNet(nn.Module):
 
     def stem(self, image: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` to ``(N, stem_channels, H / 2, W / 2)``."""
-        out: Tensor = self.relu(self.bn1(self.conv1(image)))
-        return out
+        return self.relu(self.bn1(self.conv1(image)))
 
     def forward(self, stem: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``layer1`` at stride 4 and ``layer4`` at stride 8.

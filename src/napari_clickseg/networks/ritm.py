@@ -94,12 +94,16 @@ class RITM(ClickNetwork):
         elif small is not None:
             raise ValueError("small goes with width; otherwise name the backbone.")
         base = Backbone.named(backbone, ocr_width, deeplab_ch, aspp_dropout)
-        self.with_prev_mask = base.is_hrnet if with_prev_mask is None else with_prev_mask
+        if with_prev_mask is None:
+            with_prev_mask = base.is_hrnet
+        if [len(numbers) for numbers in norm_mean_std] != [3, 3]:
+            raise ValueError("norm_mean_std must be two times three numbers.")
+        self.with_prev_mask = with_prev_mask
         self.binary_prev_mask = binary_prev_mask
         self.normalization = Normalise(*norm_mean_std)
         self.dist_maps = DistMaps(norm_radius, use_disks)
 
-        maps = 3 if self.with_prev_mask else 2
+        maps = 3 if with_prev_mask else 2
         self.rgb_conv: nn.Module | None = None
         if use_rgb_conv:
             self.rgb_conv = _rgb_conv(maps, use_leaky_relu)
@@ -110,7 +114,7 @@ class RITM(ClickNetwork):
         self.add_backbone(base, with_aux_output)
 
         self.config = base.config | {
-            "with_prev_mask": self.with_prev_mask,
+            "with_prev_mask": with_prev_mask,
             "with_aux_output": self.with_aux_output,
             "binary_prev_mask": binary_prev_mask,
             "use_leaky_relu": use_leaky_relu,

@@ -1,0 +1,83 @@
+"""Weights by recipe, so that golden numbers need no weight files.
+
+Every tensor is drawn from a generator seeded with its own name; what the
+golden file lists (batch norm statistics, last biases) replaces the drawn
+values afterwards.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw the values of one entry of a state dict, float32."""
+    random = np.random.RandomState(zlib.crc32(key.encode()))
+    name = key.rsplit(".", 1)[-1]
+    if name == "scale" and shape == (1,):
+        values = np.full(shape, 0.5)
+    elif name == "running_var":
+        values = random.uniform(0.5, 1.5, shape)
+    elif len(shape) >= 2:
+        values = np.sqrt(1 / np.prod(shape[1:])) * random.standard_normal(shape)
+    elif name == "weight":
+        values = random.uniform(0.5, 1.5, shape)
+    else:
+        values = 0.1 * random.standard_normal(shape)
+    return values.astype(np.float32)
+
+
+def state_dict_by_recipe(
+    shapes: Mapping[str, Tensor], golden: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Tensor]:
+    """Fill the entries of ``shapes`` by the recipe.
+
+    Parameters
+    ----------
+    shapes : mapping of str to Tensor
+        A network's ``state_dict()``; only shapes and dtypes count.
+    golden : mapping, optional
+        A golden file with ``bn_keys``, ``bn_sizes`` and ``bn_values``.
+    """
+    state = {}
+    for key, tensor in shapes.items():
+        if tensor.is_floating_point():
+            state[key] = torch.from_numpy(draw(key, tuple(tensor.shape)))
+        else:
+            state[key] = torch.zeros_like(tensor, device="cpu")
+    if golden is not None:
+        ends = np.cumsum(golden["bn_sizes"])
+        pieces = np.split(golden["bn_values"], ends[:-1])
+        for key, values in zip(golden["bn_keys"], pieces, strict=True):
+            old = state[str(key)]
+            state[str(key)] = torch.from_numpy(values.copy()).reshape(old.shape)
+    return state
+
+
+def fill(network: nn.Module, golden: Mapping[str, np.ndarray] | None = None) -> None:
+    """Give a network the recipe's weights and switch it to evaluation."""
+    network.load_state_dict(state_dict_by_recipe(network.state_dict(), golden))
+    network.eval()
+
+
+def worst_checksum(
+    state: Mapping[str, Tensor], golden: Mapping[str, np.ndarray]
+) -> float:
+    """Largest deviation from the recorded sums, relative to the size of each."""
+    worst = 0.0
+    for key, total, absolute in zip(
+        golden["ck_keys"], golden["ck_sum"], golden["ck_abs"], strict=True
+    ):
+        values = state[str(key)].double()
+        scale = max(1.0, float(absolute))
+        worst = max(
+            worst,
+            abs(float(values.sum()) - float(total)) / scale,
+            abs(float(values.abs().sum()) - float(absolute)) / scale,
+        )
+    return worst
