@@ -64,7 +64,8 @@ class Click:
                 object.__setattr__(self, name, _number(given, name))
         if self.positive not in (True, False):
             raise ClickError(
-                f"A click is positive (True) or negative (False), not {self.positive!r}."
+                "A click is positive (True) or negative (False), not "
+                f"{self.positive!r}."
             )
         object.__setattr__(self, "positive", bool(self.positive))
         if self.label is not None:
@@ -217,6 +218,22 @@ def as_clicks(clicks: Iterable[Any]) -> Clicks:
         If an entry is something else.
     """
     return tuple(_as_click(click) for click in clicks)
+
+
+def keep_times(old: Clicks, new: Clicks, now: float) -> Clicks:
+    """Return ``new`` with a time for each click that came without one.
+
+    It is that of the old click at the same place in the list where they are
+    otherwise equal, else ``now``.
+    """
+    timed = []
+    for i, click in enumerate(new):
+        if click.time is None:
+            before = old[i] if i < len(old) else click
+            same = replace(before, time=None) == click
+            click = replace(click, time=before.time if same and before.time else now)
+        timed.append(click)
+    return tuple(timed)
 
 
 def as_position(position: Sequence[float]) -> tuple[float, float]:

@@ -89,8 +89,10 @@ class ImageSource:
                 "Choose an image with pixels."
             )
         self.channels = _choose_channels(self.count, channels)
+        # Three or four channels that nobody chose from are one colour image.
         self.colour = channels is None and self.count in (3, 4)
         self._given = _check_contrast(contrast, len(self.channels))
+        self._signature: str | None = None
         self._last: tuple[Box, NDArray[np.float32]] | None = None
 
     @property
@@ -113,6 +115,21 @@ class ImageSource:
         if self.dtype.kind == "f" and _finite_within(values, 0, 1):
             low, high = 0.0, 1.0
         return np.tile(np.array((low, high)), (len(self.channels), 1))
+
+    @property
+    def contrast(self) -> NDArray[np.float64] | None:
+        """The pairs that were given, one for each chosen channel; else None."""
+        return self._given
+
+    def shown(
+        self, contrast: Any = None, channels: int | Sequence[int] | None = None
+    ) -> ImageSource:
+        """Return the same image with other contrast, and other channels if given."""
+        if channels is None and not self.colour:
+            channels = self.channels
+        return ImageSource(
+            self.array, channels, contrast, channel_axis=self.channel_axis
+        )
 
     def window(self, box: Box) -> NDArray[np.float32]:
         """Return one part of the image as the model sees it.
@@ -141,6 +158,17 @@ class ImageSource:
         rows, cols = box.relative_to(held[0]).slices
         return np.array(held[1][rows, cols], order="C")
 
+    def describe(self) -> dict[str, Any]:
+        """Return which image it is and how it is shown, ready for JSON."""
+        return {
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            "signature": self.signature(),
+            "channels": None if self.colour else list(self.channels),
+            "contrast": None if self._given is None else self._given.tolist(),
+            "channel_axis": self.channel_axis,
+        }
+
     def signature(self) -> str:
         """Return a fingerprint of shape, type and content.
 
@@ -149,12 +177,15 @@ class ImageSource:
         give the same fingerprint whether they lie in memory or are lazy and in
         whichever byte order.
         """
+        if self._signature is not None:
+            return self._signature
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self.shape} {self.count} {self.dtype.name}".encode())
         for block in self._blocks_to_sign():
             little = block.astype(block.dtype.newbyteorder("<"), copy=False)
             digest.update(np.ascontiguousarray(little).tobytes())
-        return digest.hexdigest()
+        self._signature = digest.hexdigest()
+        return self._signature
 
     def _held(self, box: Box) -> tuple[Box, NDArray[np.float32]]:
         """Return a converted part that holds the box, and where it lies.

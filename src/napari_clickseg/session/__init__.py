@@ -1,0 +1,35 @@
+"""ClickSession, and what it is made of.
+
+``click_session``
+    the class itself: clicks, answers, undo, file; over ``committing`` (objects)
+    and ``base`` (image, model, options, arrays to read)
+``draft``, ``objects``
+    the object in work and the committed ones: immutable records
+``history``, ``moments``
+    undo and redo over such records, and what changed between two of them
+``answering``, ``replaying``, ``file``, ``stateless``
+    the model, asking it all again, session files, one answer without a session
+``patches``, ``masks``, ``changes``
+    small arrays in a large plane, checks of masks, what is reported
+"""
+
+from __future__ import annotations
+
+from napari_clickseg.session.base import SESSION_SETTINGS, STARTER
+from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
+from napari_clickseg.session.click_session import ClickSession
+from napari_clickseg.session.objects import OVERLAPS, Overlap, SegmentedObject
+from napari_clickseg.session.stateless import predict
+
+__all__ = [
+    "OVERLAPS",
+    "SESSION_SETTINGS",
+    "STARTER",
+    "Change",
+    "ClickSession",
+    "ObjectStats",
+    "Overlap",
+    "SegmentedObject",
+    "SessionStats",
+    "predict",
+]

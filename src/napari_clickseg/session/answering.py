@@ -1,0 +1,248 @@
+"""The model of a session: chosen by name, loaded when it is first asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.clicks import Clicks
+from napari_clickseg.errors import DeviceError, SessionError, UnknownModelError
+from napari_clickseg.image import ImageSource
+from napari_clickseg.prediction.settings import (
+    Prediction,
+    PredictionSettings,
+    PredictorState,
+)
+
+if TYPE_CHECKING:
+    from napari_clickseg.models.model import Model
+    from napari_clickseg.prediction.predictor import Predictor
+
+#: Refinements by name; so far only the first is there.
+REFINEMENTS = (
+    "none",
+    "f-brs-a",
+    "f-brs-b",
+    "f-brs-c",
+    "rgb-brs",
+    "distmap-brs",
+    "g-brs-sb",
+    "g-brs-bmsb",
+    "g-brs-bmsb-m",
+    "g-brs-bmconv",
+)
+_WEIGHT_FILES = (".safetensors", ".pth", ".pt")
+
+
+class Answering:
+    """Which model answers, where it runs and where it looks.
+
+    Parameters
+    ----------
+    model : str, Path or Model
+        A name of :func:`napari_clickseg.list_models`, a weight file, or a
+        loaded model.
+    device, precision : str
+        As for :func:`napari_clickseg.load_model`.
+    settings : PredictionSettings
+        Where to look and how to average.
+    predictor : Predictor, optional
+        Something with the predictor's ``predict`` and ``settings``, in the
+        place of a model.
+
+    Raises
+    ------
+    UnknownModelError, DeviceError
+        If there is no such model or device.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model,
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        settings: PredictionSettings,
+        predictor: Predictor | None = None,
+        check: bool = True,
+    ) -> None:
+        if check:
+            _check_model(model)
+            _check_device(device, precision)
+        self.device, self.precision = device, precision
+        self._wanted = model
+        self._settings = settings if predictor is None else predictor.settings
+        self._predictor = self._given = predictor
+
+    @property
+    def settings(self) -> PredictionSettings:
+        """Where to look and how to average; a change counts from the next answer."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: PredictionSettings) -> None:
+        self._settings = settings
+        if self._predictor is not None:
+            self._predictor.settings = settings
+
+    @property
+    def model_name(self) -> str:
+        """Name or file of the model, known without loading it."""
+        return str(getattr(self._wanted, "name", self._wanted))
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor; made, with its model loaded, when first asked for."""
+        if self._predictor is None:
+            from napari_clickseg.models.model import load_model
+            from napari_clickseg.prediction.predictor import Predictor
+
+            model, where = self._wanted, (self.device, self.precision)
+            if isinstance(model, str | Path):
+                model = load_model(model, device=self.device, precision=self.precision)
+            elif where != ("auto", "auto"):
+                model = model.to(device=self.device, precision=self.precision)
+            self._wanted = model
+            self._predictor = Predictor(model, self._settings)
+        return self._predictor
+
+    def another(
+        self, model: str | Path | Model | None, device: str, precision: str
+    ) -> Answering:
+        """Return another model that looks in the same way.
+
+        None stands for this one; then what is loaded is shared, if it need not
+        run elsewhere.
+        """
+        if model is None and (device, precision) == ("auto", "auto"):
+            return Answering(
+                self._wanted,
+                settings=self._settings,
+                predictor=self._given,
+                check=False,
+            )
+        return Answering(
+            self._wanted if model is None else model,
+            device,
+            precision,
+            settings=self._settings,
+        )
+
+    def describe(self) -> dict[str, str | None]:
+        """Return which model answers, for the record."""
+        model = None if self._predictor is None else self._predictor.model
+        return {
+            "name": self.model_name,
+            "sha256": getattr(model, "sha256", None),
+            "device": str(getattr(model, "device", self.device)),
+            "precision": str(getattr(model, "dtype", self.precision)).removeprefix(
+                "torch."
+            ),
+        }
+
+
+class Asking:
+    """Asks the model about one image; adds up what it took and what it told.
+
+    Parameters
+    ----------
+    answering : Answering
+        The model.
+    image : ImageSource
+        The image.
+    told : list of str
+        Where notices go as well, to stay.
+    cancelled : callable, optional
+        Asked between passes of the model; True stops.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        image: ImageSource,
+        told: list[str],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self._answering, self._image, self._cancelled = answering, image, cancelled
+        self._told = told
+        self.seconds = 0.0
+        self.notices: tuple[str, ...] = ()
+
+    def __call__(
+        self,
+        clicks: Clicks,
+        state: PredictorState | None,
+        settle: bool,
+        visible: Box | None,
+    ) -> Prediction:
+        """Return the answer to these clicks (see ``Predictor.predict``)."""
+        prediction = self._answering.predictor.predict(
+            self._image,
+            clicks,
+            state,
+            settle=settle,
+            visible=visible,
+            cancelled=self._cancelled,
+        )
+        self.seconds += prediction.seconds
+        self.notices += prediction.notices
+        self._told.extend(prediction.notices)
+        return prediction
+
+
+def check_refinement(name: str) -> str:
+    """Return the name of a refinement that is there.
+
+    Raises
+    ------
+    SessionError
+        If it is unknown, or not available yet.
+    """
+    if name not in REFINEMENTS:
+        raise SessionError(
+            f"There is no refinement {name!r}. Choose one of "
+            f"{', '.join(map(repr, REFINEMENTS))}."
+        )
+    if name != "none":
+        raise SessionError(
+            f"The refinement {name!r} is not available yet in this version. Use "
+            "refinement='none'."
+        )
+    return name
+
+
+def _check_model(model: str | Path | Model) -> None:
+    """Refuse an unknown model before any work is put into clicks."""
+    if not isinstance(model, str | Path):
+        if not hasattr(model, "decode"):
+            raise UnknownModelError(
+                f"A model is a name, a weight file or what load_model returned, not "
+                f"{model!r}."
+            )
+        return
+    path = Path(model).expanduser()
+    if isinstance(model, Path) or path.suffix in _WEIGHT_FILES or path.exists():
+        if not path.is_file():
+            raise UnknownModelError(
+                f"There is no weight file {path}. Check the path, or choose a name "
+                "that 'napari-clickseg models list' shows."
+            )
+        return
+    from napari_clickseg.models.registry import get_info
+
+    get_info(model)
+
+
+def _check_device(device: str, precision: str) -> None:
+    from napari_clickseg.device import PRECISIONS, choose_device
+
+    # Looking a device up imports torch, which takes seconds: these two need not.
+    if device not in ("auto", "cpu"):
+        choose_device(device)
+    if precision not in PRECISIONS:
+        raise DeviceError(
+            f"There is no precision {precision!r}. Choose one of "
+            f"{', '.join(map(repr, PRECISIONS))}."
+        )

@@ -1,0 +1,142 @@
+"""What the session tells: what changed, and how much work it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.clicks import Clicks
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What one call changed, since the change before it.
+
+    Parameters
+    ----------
+    kind : str
+        ``"add"``, ``"move"``, ``"remove"``, ``"clicks"``, ``"mask"``,
+        ``"labels"``, ``"update"``, ``"settle"``, ``"commit"``, ``"reopen"``,
+        ``"delete"``, ``"discard"``, ``"undo"`` or ``"redo"``.
+    bbox : Box or None
+        Smallest box around all pixels that changed; None where none did.
+    mask : ndarray of bool, shape of ``bbox``, or None
+        The live mask in that box; None where it did not change.
+    labels : ndarray of int32, shape of ``bbox``, or None
+        The committed objects in that box; None where they did not change.
+    clicks : tuple of Click
+        The clicks of the object in work.
+    settled : bool
+        Whether the answer is final.
+    pending : bool
+        Whether the clicks have yet to be answered by ``update()``.
+    seconds : float
+        Time the model took.
+    notices : tuple of str
+        What the user should know.
+    label : int or None
+        The object that was committed, opened again or deleted.
+    """
+
+    kind: str
+    bbox: Box | None = None
+    mask: NDArray[np.bool_] | None = field(default=None, repr=False)
+    labels: NDArray[np.int32] | None = field(default=None, repr=False)
+    clicks: Clicks = ()
+    settled: bool = True
+    pending: bool = False
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class ObjectStats:
+    """The work on one committed object.
+
+    Parameters
+    ----------
+    label : int
+        Its id.
+    clicks : int
+        Clicks that stand (a click that was taken back does not count).
+    seconds : float
+        Wall time from the first click to the commit, over all times it was
+        worked on; pauses count.
+    area : int
+        Pixels.
+    """
+
+    label: int
+    clicks: int
+    seconds: float
+    area: int
+
+
+@dataclass(frozen=True)
+class SessionStats:
+    """The work in a session.
+
+    Parameters
+    ----------
+    objects : tuple of ObjectStats
+        Objects that were made or corrected here, in the order of commits;
+        objects that were only loaded do not count.
+    current_clicks : int
+        Clicks of the object in work.
+    """
+
+    objects: tuple[ObjectStats, ...]
+    current_clicks: int
+
+    @property
+    def clicks(self) -> int:
+        """All clicks, those of the object in work included."""
+        return self.current_clicks + sum(each.clicks for each in self.objects)
+
+    @property
+    def seconds(self) -> float:
+        """Time worked on the committed objects."""
+        return sum(each.seconds for each in self.objects)
+
+    @property
+    def clicks_per_object(self) -> float:
+        """Mean over the committed objects; 0 where there is none."""
+        return fmean(each.clicks for each in self.objects) if self.objects else 0.0
+
+    @property
+    def seconds_per_object(self) -> float:
+        """Mean over the committed objects; 0 where there is none."""
+        return fmean(each.seconds for each in self.objects) if self.objects else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures, ready for JSON."""
+        return {
+            "objects": len(self.objects),
+            "clicks": self.clicks,
+            "clicks_per_object": self.clicks_per_object,
+            "seconds": self.seconds,
+            "seconds_per_object": self.seconds_per_object,
+            "each": [
+                {
+                    "label": o.label,
+                    "clicks": o.clicks,
+                    "seconds": o.seconds,
+                    "area": o.area,
+                }
+                for o in self.objects
+            ],
+        }
+
+    def __str__(self) -> str:
+        """Return the sentence that the dock shows."""
+        count = len(self.objects)
+        if not count:
+            return "no object yet"
+        one = "object" if count == 1 else "objects"
+        return f"{count} {one}, {self.clicks_per_object:.1f} clicks each"

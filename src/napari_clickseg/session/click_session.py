@@ -1,0 +1,386 @@
+"""ClickSession: clicks in, masks and labels out, every step reversible."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.clicks import (
+    AddClick,
+    Click,
+    ClickEdit,
+    MoveClick,
+    RemoveClick,
+    ReplaceClicks,
+    as_clicks,
+    as_position,
+    check_inside,
+    keep_times,
+)
+from napari_clickseg.session import file as session_file
+from napari_clickseg.session.answering import Answering
+from napari_clickseg.session.changes import Change
+from napari_clickseg.session.committing import CommittingSession
+from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.masks import as_mask
+from napari_clickseg.session.patches import Patch
+from napari_clickseg.session.replaying import replayed
+
+if TYPE_CHECKING:
+    from napari_clickseg.models.model import Model
+
+__all__ = ["ClickSession"]
+
+
+class ClickSession(CommittingSession):
+    """Segment the objects of one image by clicks.
+
+    Parameters
+    ----------
+    model : str, Path or Model
+        A name of :func:`napari_clickseg.list_models`, a weight file, or what
+        :func:`napari_clickseg.load_model` returned. It is loaded at the first
+        click.
+    device, precision : str
+        As for :func:`napari_clickseg.load_model`.
+    task : str
+        What clicks mean; ``"segmentation"``.
+    refinement : str
+        What happens where the model disobeys a click; ``"none"``.
+    settings : PredictionSettings, optional
+        Where the model looks; default: the published settings, but with
+        ``first_look="search"``.
+    overlap : {"keep", "overwrite", "probability"}
+        Whose pixels are those that a commit shares with older objects: the
+        older one's, the newer one's, or the surer one's.
+    predictor : Predictor, optional
+        In the place of a model: whatever answers like a ``Predictor``.
+
+    Raises
+    ------
+    ClickSegError
+        For unknown names; the text says which there are.
+
+    Notes
+    -----
+    Every edit is a moment of a history of immutable states, so undo takes no
+    time and asks no model. A click that is moved or removed is answered again
+    with all later clicks, from the answer before it: the result is always that
+    of the clicks as they stand, made one after the other. See
+    :class:`napari_clickseg.session.draft.Draft`.
+
+    Call the methods from one thread at a time. Properties may be read from any
+    thread: they return immutable values or read-only arrays of one moment.
+    """
+
+    # -- clicks ----------------------------------------------------------------
+
+    def add_click(
+        self,
+        position: Sequence[float] | Click,
+        positive: bool = True,
+        *,
+        label: int | None = None,
+        value: float | None = None,
+        radius: float | None = None,
+        predict: bool = True,
+        settle: bool | None = None,
+    ) -> Change:
+        """Add a click and answer it.
+
+        Parameters
+        ----------
+        position : (row, col) or Click
+            In data coordinates of the image.
+        positive : bool
+            Whether the pixel belongs to the object.
+        label, value, radius
+            For tasks whose clicks ask for a class or a value.
+        predict : bool
+            Answer now; otherwise :meth:`update` does it.
+        settle : bool, optional
+            Include the mirrored pass (default) or leave it for :meth:`settle`.
+
+        Raises
+        ------
+        ClickError
+            If it lies outside the image or asks for what the task does not know.
+        """
+        if isinstance(position, Click):
+            click = position
+        else:
+            click = Click(*as_position(position), positive, label, value, radius)
+        if click.time is None:
+            click = replace(click, time=time.time())
+        edit = AddClick(len(self.clicks), self._checked(click))
+        return self._edit("add", edit, predict, settle)
+
+    def move_click(
+        self,
+        index: int,
+        position: Sequence[float],
+        *,
+        predict: bool = True,
+        settle: bool | None = None,
+    ) -> Change:
+        """Move a click (negative ``index``: from the end) and answer anew."""
+        edit = MoveClick.to(self.clicks, index, position)
+        self._checked(edit.new)
+        return self._edit("move", edit, predict, settle)
+
+    def remove_click(
+        self, index: int, *, predict: bool = True, settle: bool | None = None
+    ) -> Change:
+        """Remove a click (negative ``index``: from the end) and answer anew."""
+        return self._edit("remove", RemoveClick.at(self.clicks, index), predict, settle)
+
+    def set_clicks(
+        self,
+        clicks: Iterable[Any],
+        *,
+        predict: bool = True,
+        settle: bool | None = None,
+    ) -> Change:
+        """Replace all clicks; those at the front that are equal keep their answers.
+
+        Parameters
+        ----------
+        clicks : iterable of Click, (row, col) or (row, col, positive)
+        predict, settle
+            As for :meth:`add_click`.
+        """
+        new = tuple(self._checked(click) for click in as_clicks(clicks))
+        new = keep_times(self.clicks, new, time.time())
+        return self._edit("clicks", ReplaceClicks(self.clicks, new), predict, settle)
+
+    def update(
+        self,
+        *,
+        settle: bool = False,
+        visible: Box | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Change:
+        """Answer the clicks as they stand, if that is not done yet.
+
+        The answer belongs to the newest edit: it is no moment of its own for
+        undo. Clicks added since the last answer are answered together.
+
+        Parameters
+        ----------
+        settle : bool
+            Include the mirrored pass.
+        visible : Box, optional
+            The field shown on the canvas; default: :attr:`visible`.
+        cancelled : callable, optional
+            Asked between passes of the model; True stops.
+
+        Raises
+        ------
+        Cancelled
+            If ``cancelled`` said so; the session is as before.
+        """
+        return self._answer("update", settle, visible, cancelled)
+
+    def settle(self, cancelled: Callable[[], bool] | None = None) -> Change | None:
+        """Replace a quick answer by the settled one; None where it is settled."""
+        if self.state.draft.settled:
+            return None
+        return self._answer("settle", True, None, cancelled)
+
+    def set_mask(self, mask: Any, *, box: Box | None = None) -> Change:
+        """Start from a mask, or correct the answer by hand.
+
+        The mask is the answer from now on and the previous mask of the next
+        click. Clicks made before are kept and still shown to the model.
+
+        Parameters
+        ----------
+        mask : array-like
+            Boolean, or 0 and one other value; of the shape of the image, or of
+            ``box`` where only that part changes. Empty: start afresh.
+        box : Box, optional
+            Where ``mask`` lies.
+
+        Raises
+        ------
+        MaskError
+            If its shape is another, or it holds several objects.
+        """
+        state = self.state
+        patch = as_mask(mask, self.shape, box)
+        if box is not None:
+            old = self.mask_of(state.draft)
+            whole = old.box.union(box)
+            values = old.within(whole)
+            values[box.relative_to(whole).slices] = patch.values
+            patch = Patch(whole, values)
+        draft = _begun(state.draft.with_mask(patch))
+        return self._moments.record("mask", replace(state, draft=draft))
+
+    # -- history ---------------------------------------------------------------
+
+    def undo(self) -> Change | None:
+        """Take back the newest edit, commit or mask; None where there is none."""
+        undone = self._moments.history.undo()
+        return self._moments.tell("undo") if undone else None
+
+    def redo(self, branch: int | None = None) -> Change | None:
+        """Bring back what undo took; None where there is nothing.
+
+        Parameters
+        ----------
+        branch : int, optional
+            Where edits were made after an undo, several futures lead on from
+            here; default: the one last left.
+        """
+        redone = self._moments.history.redo(branch)
+        return self._moments.tell("redo") if redone else None
+
+    # -- file ------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, image: bool | None = None) -> Path:
+        """Write the session to a file that :meth:`load` reads.
+
+        Clicks, masks, objects and which model answered; not the history.
+
+        Parameters
+        ----------
+        path : str or Path
+            By custom ``*.clickseg``. A file that is there is replaced only when
+            the new one is complete.
+        image : bool, optional
+            Put the image in; default: if it lies in memory and is not large
+            (:data:`napari_clickseg.session.file.IMAGE_LIMIT`).
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        return session_file.write(self.to_record(image), Path(path))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        image: Any = None,
+        *,
+        model: str | Path | Model | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> ClickSession:
+        """Read a session from a file; its history begins here.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that :meth:`save` wrote.
+        image : array-like, optional
+            The image it was made with; default: the one in the file, if there
+            is one. Without an image, masks and labels can be read but not
+            changed by clicks.
+        model : str, Path or Model, optional
+            What answers from now on; default: the model of the session.
+        device, precision : str
+            As for :func:`napari_clickseg.load_model`.
+
+        Raises
+        ------
+        SessionError
+            If it is no such file, or of another image, or from a newer version.
+        """
+        record = session_file.read(Path(path))
+        answering = Answering(
+            record.model["name"] if model is None else model,
+            device,
+            precision,
+            settings=record.settings,
+            # A model that is not on this machine is no reason not to look.
+            check=model is not None,
+        )
+        session = cls(answering, **record.options)
+        session.resume_record(record, image)
+        return session
+
+    def replay(
+        self,
+        model: str | Path | Model | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        cancelled: Callable[[], bool] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ClickSession:
+        """Make all clicks again, with this or another model, in a new session.
+
+        With the same model, device and precision the result is the same.
+
+        Parameters
+        ----------
+        model : str, Path or Model, optional
+            What answers; default: the session's own.
+        device, precision : str
+            As for :func:`napari_clickseg.load_model`.
+        cancelled : callable, optional
+            Asked between passes of the model; True stops.
+        progress : callable, optional
+            Called with the number of objects done and of all.
+
+        Returns
+        -------
+        ClickSession
+            With the same image, clicks and masks set by hand; objects that
+            nobody clicked are taken over, others committed in the same order.
+        """
+        answering = self._answering.another(model, device, precision)
+        again = type(self)(answering, **self.options)
+        again.set_image(self.image)
+        again.visible = self.visible
+        ask = again.asking(cancelled)
+        state, notices = replayed(self.state, ask, again.mask_of, progress)
+        again.resume(state, (*ask.notices, *notices))
+        return again
+
+    # -- the common way of edits -----------------------------------------------
+
+    def _checked(self, click: Click) -> Click:
+        check_inside(click, self.shape)
+        self.task.check_click(click)
+        return click
+
+    def _edit(
+        self, kind: str, edit: ClickEdit, predict: bool, settle: bool | None
+    ) -> Change:
+        """Change the clicks; with the answer, or not at all if that fails."""
+        state = self.state
+        draft = _begun(state.draft.edited(edit))
+        asking = self.asking()
+        if predict:
+            draft = draft.answered(asking, settle is not False, self.visible)
+        return self._moments.record(kind, replace(state, draft=draft), asking=asking)
+
+    def _answer(
+        self,
+        kind: str,
+        settle: bool,
+        visible: Box | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Change:
+        """Answer the clicks as they stand, within the same moment."""
+        state, asking = self.state, self.asking(cancelled)
+        draft = state.draft.answered(
+            asking,
+            settle,
+            self.visible if visible is None else visible,
+            again=settle and not state.draft.settled,
+        )
+        return self._moments.replace(kind, replace(state, draft=draft), asking)
+
+
+def _begun(draft: Draft) -> Draft:
+    """Start the clock of an object at its first edit."""
+    return draft if draft.started else replace(draft, started=time.time())

@@ -1,0 +1,118 @@
+"""The moments of a session, and what changed from one report to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.errors import MaskError
+from napari_clickseg.session.answering import Asking
+from napari_clickseg.session.changes import Change
+from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.history import History
+from napari_clickseg.session.objects import Objects
+from napari_clickseg.session.patches import NOWHERE, Patch, difference
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """One moment of a session: all that undo brings back."""
+
+    draft: Draft = field(default_factory=Draft)
+    objects: Objects = field(default_factory=Objects)
+
+    def put_back(self) -> State:
+        """Return the state without the object in work; an opened one goes back."""
+        opened = self.draft.opened
+        objects = self.objects
+        if opened is not None:
+            try:
+                objects = objects.committed(opened)
+            except MaskError:  # its pixels were painted over in the meantime
+                objects = self.objects
+        return State(Draft(), objects)
+
+
+class Moments:
+    """History of a session that tells each change as a box of pixels.
+
+    Parameters
+    ----------
+    state : State
+        The first moment.
+    mask_of : callable
+        Returns the mask of a draft's answer as a tight boolean patch.
+    """
+
+    def __init__(self, state: State, mask_of: Callable[[Draft], Patch]) -> None:
+        self._history = History(state)
+        self._mask_of = mask_of
+        self._told_mask = mask_of(state.draft)
+        self._told_objects = state.objects
+        #: The newest change.
+        self.change = Change("start", clicks=state.draft.clicks)
+
+    @property
+    def state(self) -> State:
+        """The current moment."""
+        return self._history.state
+
+    @property
+    def history(self) -> History[State]:
+        """All moments."""
+        return self._history
+
+    def record(
+        self,
+        kind: str,
+        state: State,
+        *,
+        label: int | None = None,
+        asking: Asking | None = None,
+    ) -> Change:
+        """Make ``state`` the newest moment and return what changed."""
+        self._history.record(state, kind)
+        return self.tell(kind, label=label, asking=asking)
+
+    def replace(self, kind: str, state: State, asking: Asking) -> Change:
+        """Put ``state`` in the place of the current moment; return what changed."""
+        self._history.replace(state)
+        return self.tell(kind, asking=asking)
+
+    def tell(
+        self, kind: str, *, label: int | None = None, asking: Asking | None = None
+    ) -> Change:
+        """Return what changed since it was last told."""
+        state = self.state
+        mask = self._mask_of(state.draft)
+        mask_box = difference(self._told_mask, mask)
+        labels_box = _changed_objects(self._told_objects, state.objects)
+        box = mask_box.union(labels_box)
+        self._told_mask, self._told_objects = mask, state.objects
+        self.change = Change(
+            kind,
+            bbox=None if box.empty else box,
+            mask=None if mask_box.empty else mask.within(box),
+            labels=None if labels_box.empty else state.objects.labels(box).values,
+            clicks=state.draft.clicks,
+            settled=state.draft.settled,
+            pending=state.draft.pending,
+            seconds=asking.seconds if asking else 0.0,
+            notices=asking.notices if asking else (),
+            label=label,
+        )
+        return self.change
+
+
+def _changed_objects(old: Objects, new: Objects) -> Box:
+    """Return the smallest box around all pixels whose object changed."""
+    if old is new:
+        return NOWHERE
+    box = NOWHERE
+    for label in {**old, **new}:
+        if old.get(label) is not new.get(label):
+            for objects in (old, new):
+                if label in objects:
+                    box = box.union(objects[label].pixels.box)
+    return difference(old.labels(box), new.labels(box))

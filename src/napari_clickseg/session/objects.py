@@ -1,0 +1,292 @@
+"""The committed objects of a plane: which pixels are whose, and how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.errors import MaskError, SessionError
+from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.patches import Patch
+
+#: Whose the pixels are that two objects claim: the older one's, the newer
+#: one's, or those of the one that is surer of them (the older on a tie).
+Overlap = Literal["keep", "overwrite", "probability"]
+OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
+MAX_LABEL = int(np.iinfo(np.int32).max)
+#: Labels above this are found by sorting rather than through a table.
+_TABLE_LIMIT = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedObject:
+    """One committed object, never changed in place.
+
+    Parameters
+    ----------
+    label : int
+        Its id in the label image.
+    pixels : Patch of uint8
+        0 outside of the object; inside ``1 + 254 * probability``, rounded, so
+        that one byte a pixel tells both what is object and how sure it is.
+    drafts : tuple of Draft
+        How it came about, in order; empty where nobody clicked.
+    seconds : float
+        Time worked on it, from first click to commit.
+    time : float
+        When it was committed, in seconds since 1970-01-01 UTC.
+    overlap : {"keep", "overwrite", "probability"}
+        Policy of its commit.
+    intact : bool
+        Whether its pixels are still those of its only draft.
+    """
+
+    label: int
+    pixels: Patch
+    drafts: tuple[Draft, ...] = ()
+    seconds: float = 0.0
+    time: float = 0.0
+    overlap: Overlap = "keep"
+    intact: bool = False
+
+    @property
+    def mask(self) -> Patch:
+        """The object's pixels as a boolean patch."""
+        return Patch(self.pixels.box, self.pixels.values > 0)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.pixels.values))
+
+    @property
+    def clicks(self) -> int:
+        """Number of clicks that made it."""
+        return sum(len(draft.clicks) for draft in self.drafts)
+
+    def reopened(self) -> Draft:
+        """Return a draft that stands where this object stands.
+
+        As it was before the commit where its pixels are still the same and its
+        answers are at hand; else its pixels are the starting mask and its
+        clicks are kept.
+        """
+        if self.intact and not self.drafts[0].pending:
+            draft = self.drafts[0]
+        else:
+            clicks = tuple(click for draft in self.drafts for click in draft.clicks)
+            draft = Draft(clicks=clicks).with_mask(self.mask)
+        return replace(
+            draft, label=self.label, opened=self, started=None, spent=self.seconds
+        )
+
+    def changed(self, pixels: Patch) -> SegmentedObject:
+        """Return the object with other pixels."""
+        return replace(self, pixels=pixels.tight(), intact=False)
+
+
+class Objects(Mapping[int, SegmentedObject]):
+    """Objects by label, in the order of their commits; no pixel has two.
+
+    Never changed in place: each method returns another collection, which
+    shares the objects that did not change.
+    """
+
+    def __init__(self, objects: Iterable[SegmentedObject] = ()) -> None:
+        self._objects = {each.label: each for each in objects}
+
+    def __getitem__(self, label: int) -> SegmentedObject:
+        return self._objects[label]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._objects)
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    @property
+    def next_label(self) -> int:
+        """The id after the highest one in use, at least 1."""
+        return max(self._objects, default=0) + 1
+
+    def labels(self, box: Box) -> Patch:
+        """Return the ids inside a box, int32, 0 for background."""
+        out = np.zeros(box.shape, np.int32)
+        for each in self._touching(box):
+            common = each.pixels.box.intersect(box)
+            theirs = each.pixels.values[common.relative_to(each.pixels.box).slices]
+            out[common.relative_to(box).slices][theirs > 0] = each.label
+        return Patch(box, out)
+
+    def committed(self, new: SegmentedObject) -> Objects:
+        """Return the collection with one more object.
+
+        Where the label is in use, the new pixels join that object.
+
+        Raises
+        ------
+        MaskError
+            If no pixel is left for it after ``new.overlap`` was heeded.
+        """
+        objects = dict(self._objects)
+        box, mine = new.pixels.box, new.pixels.values.copy()
+        for other in self._touching(box):
+            if other.label == new.label:
+                continue
+            theirs = other.pixels.within(box)
+            claimed = (mine > 0) & (theirs > 0)
+            lost, won = _settle_claims(claimed, mine, theirs, new.overlap)
+            mine[lost] = 0
+            if won.any():
+                kept = _without(other.pixels, Patch(box, won))
+                objects[other.label] = other.changed(kept)
+                if objects[other.label].pixels.box.empty:
+                    del objects[other.label]
+        if not mine.any():
+            raise MaskError(
+                "Every pixel of this object belongs to another one already. Commit "
+                'with overlap="overwrite" (or "probability"), or discard it.'
+            )
+        if not np.array_equal(mine, new.pixels.values):
+            new = new.changed(Patch(box, mine))
+        if (old := objects.pop(new.label, None)) is not None:
+            new = _joined(old, new)
+        objects[new.label] = new
+        return Objects(objects.values())
+
+    def without(self, label: int) -> Objects:
+        """Return the collection without one object."""
+        return Objects(each for each in self.values() if each.label != label)
+
+    def repainted(self, labels: Patch) -> Objects:
+        """Return the collection after ids were painted by hand in a box.
+
+        Objects whose pixels are not touched stay as they are; others keep
+        their clicks. Certainty of pixels painted by hand is 1.
+        """
+        box = labels.box
+        painted = dict(_split(labels))
+        objects = {}
+        for old in self.values():
+            now = painted.pop(old.label, Patch.empty(np.bool_)).within(box)
+            before = old.pixels.within(box) > 0
+            if not np.array_equal(now, before):
+                kept = _without(old.pixels, Patch(box, before & ~now))
+                fresh = Patch(box, np.where(now & ~before, np.uint8(255), np.uint8(0)))
+                old = old.changed(_merged(kept, fresh))
+            if not old.pixels.box.empty:
+                objects[old.label] = old
+        for label, mask in painted.items():
+            pixels = Patch(mask.box, np.where(mask.values, np.uint8(255), np.uint8(0)))
+            objects[label] = SegmentedObject(label, pixels)
+        return Objects(objects.values())
+
+    def _touching(self, box: Box) -> list[SegmentedObject]:
+        return [
+            each
+            for each in self._objects.values()
+            if not each.pixels.box.intersect(box).empty
+        ]
+
+
+def certainty(probability: Patch, mask: Patch) -> Patch:
+    """Return the pixels of an object (uint8) from its probability and mask."""
+    inside = np.round(probability.within(mask.box) * 254).astype(np.uint8) + 1
+    return Patch(mask.box, np.where(mask.values, inside, np.uint8(0)))
+
+
+def check_label(label: Any) -> int:
+    """Return an id for an object.
+
+    Raises
+    ------
+    SessionError
+        If it is not a whole number from 1 to the largest of int32.
+    """
+    try:
+        number = int(label)
+    except (TypeError, ValueError):
+        number = 0
+    if number != label or not 1 <= number <= MAX_LABEL:
+        raise SessionError(
+            f"An object's label is a whole number from 1 to {MAX_LABEL}, not "
+            f"{label!r}. Leave it out for the next free one."
+        )
+    return number
+
+
+def check_overlap(overlap: Any) -> Overlap:
+    """Return the name of a policy.
+
+    Raises
+    ------
+    SessionError
+        If there is none of that name.
+    """
+    if overlap not in OVERLAPS:
+        raise SessionError(
+            f"There is no overlap policy {overlap!r}. Choose one of "
+            f"{', '.join(map(repr, OVERLAPS))}."
+        )
+    policy: Overlap = overlap
+    return policy
+
+
+def _settle_claims(
+    claimed: NDArray[np.bool_],
+    mine: NDArray[np.uint8],
+    theirs: NDArray[np.uint8],
+    overlap: Overlap,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which claimed pixels the new object loses, and which it wins."""
+    if overlap == "keep":
+        return claimed, np.zeros_like(claimed)
+    if overlap == "overwrite":
+        return np.zeros_like(claimed), claimed
+    surer = mine > theirs
+    return claimed & ~surer, claimed & surer
+
+
+def _without(pixels: Patch, taken: Patch) -> Patch:
+    """Return pixels of an object without those that ``taken`` marks."""
+    return Patch(
+        pixels.box,
+        np.where(taken.within(pixels.box), np.uint8(0), pixels.values),
+    )
+
+
+def _merged(first: Patch, second: Patch) -> Patch:
+    """Return the pixels of both, each as sure as the surer one."""
+    box = first.box.union(second.box)
+    return Patch(box, np.maximum(first.within(box), second.within(box)))
+
+
+def _joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
+    return replace(
+        new,
+        pixels=_merged(old.pixels, new.pixels),
+        drafts=old.drafts + new.drafts,
+        seconds=old.seconds + new.seconds,
+        intact=False,
+    )
+
+
+def _split(labels: Patch) -> Iterator[tuple[int, Patch]]:
+    """Yield each id of a label patch with the mask of its pixels."""
+    ids, values = None, labels.values
+    if values.max(initial=0) > _TABLE_LIMIT:
+        ids, values = np.unique(values, return_inverse=True)
+        values = values.reshape(labels.values.shape) + (ids[0] != 0)
+    for i, where in enumerate(ndimage.find_objects(values), start=1):
+        if where is None:
+            continue
+        top, left = labels.box.top + where[0].start, labels.box.left + where[1].start
+        mask = values[where] == i
+        box = Box(top, left, top + mask.shape[0], left + mask.shape[1])
+        yield (i if ids is None else int(ids[i - (ids[0] != 0)])), Patch(box, mask)

@@ -1,0 +1,85 @@
+"""One answer, without a session to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clickseg.clicks import as_clicks
+from napari_clickseg.errors import SessionError
+from napari_clickseg.session.base import STARTER
+from napari_clickseg.session.click_session import ClickSession
+
+if TYPE_CHECKING:
+    from napari_clickseg.models.model import Model
+
+
+def predict(
+    image: Any,
+    clicks: Iterable[Any],
+    mask: Any = None,
+    model: str | Path | Model = STARTER,
+    *,
+    output: Literal["result", "probability"] = "result",
+    one_by_one: bool = True,
+    settle: bool = True,
+    channels: int | Sequence[int] | None = None,
+    contrast: Any = None,
+    channel_axis: int | None = None,
+    **options: Any,
+) -> NDArray[Any]:
+    """Answer clicks on an image, without a session.
+
+    Parameters
+    ----------
+    image : array-like or ImageSource
+        ``(H, W)`` or ``(H, W, C)``.
+    clicks : iterable of Click, (row, col) or (row, col, positive)
+        At least one, unless there is a mask.
+    mask : array-like, optional
+        Boolean ``(H, W)``: the object to start from.
+    model : str, Path or Model
+        As for :class:`ClickSession`. A loaded model saves the time to load it.
+    output : {"result", "probability"}
+        Return what the task makes of the answer (for segmentation the mask), or
+        the probability.
+    one_by_one : bool
+        Answer click after click, as they are made in a session; otherwise all
+        at once, which is faster and a little less exact.
+    settle : bool
+        Include the mirrored pass.
+    channels, contrast, channel_axis
+        As for :meth:`ClickSession.set_image`.
+    **options
+        Further arguments of :class:`ClickSession`, such as ``device``.
+
+    Returns
+    -------
+    ndarray
+        Boolean ``(H, W)``, or float32 ``(H, W)`` in [0, 1].
+
+    Raises
+    ------
+    ClickSegError
+        For anything that cannot be used; the text says what to do.
+    """
+    if output not in ("result", "probability"):
+        raise SessionError(
+            f"There is no output {output!r}. Choose 'result' or 'probability'."
+        )
+    session = ClickSession(model, **options)
+    session.set_image(image, channels, contrast, channel_axis=channel_axis)
+    if mask is not None:
+        session.set_mask(mask)
+    for click in as_clicks(clicks):
+        session.add_click(click, click.positive, predict=one_by_one, settle=settle)
+    if session.pending:
+        session.update(settle=settle)
+    if session.state.draft.blank:
+        raise SessionError("There is neither a click nor a mask. Pass at least one.")
+    answer = session.result if output == "result" else session.probability
+    return np.array(answer)
