@@ -96,7 +96,9 @@ class Passes:
 
     def __init__(self, model: ClickModel) -> None:
         self.model = model
+        #: What the model was last asked for, whether or not it could do it.
         self.last_size: Size = (0, 0)
+        self.last_batch = 0
         self._image: ImageSource | None = None
         self._features: OrderedDict[tuple[Box, Size, bool], Any] = OrderedDict()
 
@@ -139,7 +141,7 @@ class Passes:
         -------
         Tensor, shape (1, 1, *size), float32, on the CPU
         """
-        self.last_size = size
+        self.last_size, self.last_batch = size, 1
         positions = project(_positions(clicks), box, size)
         if flipped:
             positions = mirror(positions, size[1])
@@ -176,7 +178,7 @@ class Passes:
         -------
         Tensor, shape (N, 1, *size), float32, on the CPU
         """
-        self.last_size = size
+        self.last_size, self.last_batch = size, len(boxes)
         hull = boxes[0]
         for box in boxes[1:]:
             hull = hull.union(box)

@@ -111,6 +111,7 @@ class Predictor:
         self.settings = settings if settings is not None else PredictionSettings()
         self._passes = Passes(model)
         self._longest: int | None = None
+        self._one_by_one = False
         self._last: _Request | None = None
 
     @property
@@ -283,12 +284,16 @@ class Predictor:
 
     def _look(self, request: _Request, boxes: Sequence[Box], size: Size) -> np.ndarray:
         """Return logits ``(N, *size)`` of several windows."""
-        request.check()
         size = limit_size(size, self._longest)
-        answer: np.ndarray = self._passes.batch(
-            request.image, boxes, size, request.clicks
-        )[:, 0].numpy()
-        return answer
+        groups = [[box] for box in boxes] if self._one_by_one else [list(boxes)]
+        answers = []
+        for group in groups:
+            request.check()
+            answers.append(
+                self._passes.batch(request.image, group, size, request.clicks)
+            )
+        found: np.ndarray = torch.cat(answers)[:, 0].numpy()
+        return found
 
     def _probability(
         self, request: _Request, view: View, *, settle: bool
@@ -319,11 +324,14 @@ class Predictor:
     def _retreat(self) -> str:
         """Ask for less memory from now on and say so.
 
-        First smaller windows, then the CPU.
+        First no windows at once, then smaller windows, then the CPU.
         """
         device = self.model.device
         self._passes.forget()
         release_memory(device)
+        if self._passes.last_batch > 1:
+            self._one_by_one = True
+            return f"Memory ran out on {device}: windows are now looked at one by one."
         failed = max(self._passes.last_size)
         if failed // 2 >= SMALLEST_SIDE:
             self._longest = failed // 2
