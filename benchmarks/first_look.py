@@ -214,8 +214,8 @@ def measure(
 def table(rows: list[Row]) -> list[str]:
     """Return a Markdown table: one line for each set and policy."""
     lines = [
-        "| images | n | policy | IoU@1 quick | IoU@1 | NoC@85 | NoC@90 | "
-        "first answer, s | settled, s | later clicks, s |",
+        "| images | n | policy | IoU@1 quick | IoU@1 | NoC@85 | NoC@90 "
+        + "| first answer, s | settled, s | later clicks, s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for source in dict.fromkeys(row.source for row in rows):

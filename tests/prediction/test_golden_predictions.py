@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from tests.golden_weights import fill
-from torch import Tensor, nn
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
 from napari_clickseg.image import ImageSource
+from napari_clickseg.models.model import Model
+from napari_clickseg.models.registry import ModelInfo
 from napari_clickseg.networks.fbrs import FBRS
 from napari_clickseg.networks.ritm import RITM
 from napari_clickseg.prediction import PredictionSettings, Predictor
@@ -37,36 +37,21 @@ WEIGHTS = {
 }
 
 
-class ExactModel:
-    """A network as published: float32, nothing folded."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, network: RITM | FBRS) -> None:
-        self.network = network
-        self.with_prev_mask = network.with_prev_mask
-        self.mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-        self.std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-
-    def encode(self, image: Tensor) -> object:
-        if not self.network.normalises_input:
-            image = (image - self.mean) / self.std
-        return self.network.encode_image(image)
-
-    def decode(self, features: object, points: Tensor, previous: Tensor | None):
-        answer = self.network.decode_clicks(features, points, previous)
-        return answer["instances"]
-
-    def to(self, device: object = None, precision: object = None) -> ExactModel:
-        return self
-
-
 @cache
-def model_with(weights: Path) -> ExactModel:
-    network: RITM | FBRS = RITM() if weights.name.startswith("ritm") else FBRS()
-    assert isinstance(network, nn.Module)
+def model_with(weights: Path) -> Model:
+    """The published network, not optimised in any way."""
+    family = weights.name[:4]
+    network = RITM() if family == "ritm" else FBRS()
     fill(network, np.load(weights))
-    return ExactModel(network)
+    info = ModelInfo(
+        name=family,
+        task="segmentation",
+        architecture=family,
+        file=weights.name,
+        licence="none",
+        source="golden",
+    )
+    return Model(network, info, device="cpu", optimise=False)
 
 
 def check_run(run: Path, weights: Path, *, tolerance: float) -> None:
