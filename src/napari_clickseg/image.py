@@ -29,6 +29,8 @@ MAX_GUESSED_CHANNELS = 32
 SATURATED = 0.1
 #: About so many values of an array in memory are looked at for the contrast.
 SAMPLE_VALUES = 2**20
+#: Differences that float32 cannot divide by.
+_TINY = 1e-30
 #: Which chosen channel becomes red, green and blue.
 _RGB = {1: (0, 0, 0), 2: (0, 1, 0), 3: (0, 1, 2)}
 
@@ -368,9 +370,11 @@ def _robust_range(values: NDArray[Any]) -> tuple[float, float]:
     if finite.size == 0:
         return 0.0, 1.0
     low, high = np.percentile(finite, (SATURATED, 100 - SATURATED))
-    if low == high:  # nearly constant: what little there is must stay visible
+    if not high - low > _TINY:  # what little contrast there is must stay visible
         low, high = finite.min(), finite.max()
-    return float(low), float(high if high > low else low + 1)
+    if not high - low > _TINY:
+        high = low + max(1.0, 1e-6 * abs(low))
+    return float(low), float(high)
 
 
 def _finite_within(values: NDArray[Any], low: float, high: float) -> bool:

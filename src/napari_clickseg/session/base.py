@@ -19,8 +19,14 @@ from napari_clickseg.session.answering import Answering, Asking, check_refinemen
 from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.file import IMAGE_LIMIT, SessionRecord
+from napari_clickseg.session.masks import as_labels
 from napari_clickseg.session.moments import Moments, State
-from napari_clickseg.session.objects import Overlap, SegmentedObject, check_overlap
+from napari_clickseg.session.objects import (
+    Objects,
+    Overlap,
+    SegmentedObject,
+    check_overlap,
+)
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.tasks import get_task
 
@@ -85,6 +91,7 @@ class SessionBase:
         contrast: Any = None,
         *,
         channel_axis: int | None = None,
+        labels: Any = None,
     ) -> None:
         """Begin with an image; clicks, objects and history start anew.
 
@@ -94,16 +101,21 @@ class SessionBase:
             ``(H, W)`` or ``(H, W, C)``, of any type, also lazy.
         channels, contrast, channel_axis
             As for :class:`napari_clickseg.image.ImageSource`.
+        labels : array-like of int, shape (H, W), optional
+            Objects that are there already.
 
         Raises
         ------
-        ImageError
-            If the array is no such image; the session stays as it was.
+        ImageError, MaskError
+            If the arrays are no such images; the session stays as it was.
         """
         if not isinstance(image, ImageSource):
             image = ImageSource(image, channels, contrast, channel_axis=channel_axis)
+        objects = Objects()
+        if labels is not None:
+            objects = objects.repainted(as_labels(labels, image.shape))
         self._image, self._image_notes = image, {}
-        self.resume(State())
+        self.resume(State(objects=objects))
 
     def set_contrast(
         self, contrast: Any, channels: int | Sequence[int] | None = None
@@ -256,6 +268,16 @@ class SessionBase:
     def notices(self) -> tuple[str, ...]:
         """What the model had to tell so far, e.g. that memory ran out."""
         return tuple(self._notices)
+
+    @property
+    def in_work(self) -> bool:
+        """Whether there is an object in work: a click, a mask, an opened object."""
+        return not self.state.draft.blank
+
+    @property
+    def opened_label(self) -> int | None:
+        """The id of the object in work, where it was opened again."""
+        return self.state.draft.label
 
     @property
     def pending(self) -> bool:
