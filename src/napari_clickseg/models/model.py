@@ -1,0 +1,395 @@
+"""A model that is ready to answer clicks: weights, device and precision together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_clickseg.device import choose_device, choose_precision, forecast_bytes
+from napari_clickseg.errors import ModelError, UnknownModelError
+from napari_clickseg.models.agreement import agrees
+from napari_clickseg.models.checkpoint import (
+    Checkpoint,
+    build_network,
+    read_checkpoint,
+)
+from napari_clickseg.models.fetch import Progress, fetch_model
+from napari_clickseg.models.optimise import fold_batch_norm, working_copy
+from napari_clickseg.models.registry import ModelInfo, get_info
+from napari_clickseg.networks.layers import IMAGENET, Normalise
+
+LOG = logging.getLogger("napari_clickseg")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+# Folding moves the last digits of float32 numbers; more means it went wrong.
+_FOLDING_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a model has made of an image before any click; opaque to others.
+
+    Attributes
+    ----------
+    content : object
+        Whatever the network's ``encode_image`` returned.
+    size : tuple of int
+        Height and width of the image.
+    batch : int
+        Number of images.
+    """
+
+    content: Any
+    size: tuple[int, int]
+    batch: int
+
+
+class Model:
+    """A click network, ready to run.
+
+    Networks differ in whether they take a previous mask and who normalises the
+    image; here they all look alike.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In float32 on the CPU, in eval mode. With ``optimise`` its batch norms are
+        folded in place, so build one for each model.
+    info : ModelInfo
+        What is known of it.
+    sha256 : str
+        Hash of the weight file; empty where there is none.
+    device, precision : str
+        See :func:`napari_clickseg.device.choose_device` and
+        :func:`~napari_clickseg.device.choose_precision`. With precision
+        ``"auto"``, half precision is used only where the answers agree with
+        float32 on a test image.
+    optimise : bool
+        Fold batch norm, keep channels last and allow half precision. Without it,
+        and with precision ``"auto"``, the network runs exactly as published.
+    folded : bool
+        The network's batch norms have been folded already.
+
+    Attributes
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+        What the network computes in; images, clicks and answers are float32.
+    network : nn.Module
+        The network that runs, for example to look into it.
+    notices : tuple of str
+        What the user should know about how it runs.
+
+    Notes
+    -----
+    A model keeps no state between calls, and may be used from any one thread at a
+    time.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        info: ModelInfo,
+        sha256: str = "",
+        device: str | torch.device = "auto",
+        precision: str | torch.dtype = "auto",
+        optimise: bool = True,
+        *,
+        folded: bool = False,
+    ) -> None:
+        network.eval().requires_grad_(False)
+        if optimise and not folded:
+            _fold_carefully(network, info.name)
+        self.info = info
+        self.sha256 = sha256
+        self.optimise = optimise
+        self.notices: tuple[str, ...] = ()
+        self.device = choose_device(device)
+        self._precision = precision
+        self._exact = network
+        # Networks of published weights say what they need (see ClickNetwork).
+        self.with_prev_mask = bool(network.with_prev_mask)
+        self._columns = int(getattr(network, "point_columns", 3))
+        self._normalise: Normalise | None = None
+        if not getattr(network, "normalises_input", True):
+            self._normalise = Normalise(*IMAGENET).to(self.device)
+
+        automatic = str(precision).strip().lower() == "auto"
+        if automatic and not optimise:
+            precision = "float32"
+        self._use(choose_precision(precision, self.device))
+        if automatic and self.dtype != torch.float32:
+            reason = agrees(self._exactly, self._answer, sha256, self.dtype)
+            if reason is not None:
+                LOG.warning("%s: %s", info.name, reason)
+                self.notices += (reason,)
+                self._use(torch.float32)
+
+    def _use(self, dtype: torch.dtype) -> None:
+        """Make the network that runs."""
+        self.dtype = dtype
+        # GPUs gain from channels last in half precision only.
+        on_cpu = self.device.type == "cpu"
+        self._channels_last = self.optimise and (
+            on_cpu or (self.device.type == "cuda" and dtype != torch.float32)
+        )
+        if on_cpu and dtype == torch.float32 and not self._channels_last:
+            self.network = self._exact
+        else:
+            self.network = working_copy(
+                self._exact, self.device, dtype, self._channels_last
+            )
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<Model {self.name} on {self.device} in {dtype}>"
+
+    @property
+    def name(self) -> str:
+        """Name, as :func:`load_model` finds it, or the file's stem."""
+        return self.info.name
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Features:
+        """Compute what no click changes.
+
+        Parameters
+        ----------
+        image : Tensor, shape (N, 3, H, W)
+            RGB in [0, 1], float32, on any device.
+
+        Returns
+        -------
+        Features
+            For :meth:`decode`; worth keeping while the view stands still.
+        """
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ModelError(
+                f"A model takes RGB images of the shape (N, 3, H, W), not "
+                f"{tuple(image.shape)}."
+            )
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        size = (int(image.shape[2]), int(image.shape[3]))
+        batch = int(image.shape[0])
+        image = image.to(self.device, torch.float32).contiguous(memory_format=layout)
+        if self._normalise is not None:
+            image = self._normalise(image).to(self.dtype)
+        return Features(self._method("encode_image")(image), size, batch)
+
+    @torch.inference_mode()
+    def decode(
+        self, features: Features, points: Tensor, previous: Tensor | None = None
+    ) -> Tensor:
+        """Answer clicks.
+
+        Parameters
+        ----------
+        features : Features
+            From :meth:`encode` of the same model.
+        points : Tensor, shape (N, 2P, 3)
+            Rows of row, column, number of the click, in pixels of the image; P
+            positive rows, then P negative ones, -1 where unused.
+        previous : Tensor, shape (N, 1, H, W), optional
+            Probability of the answer before; zeros by default. Models without
+            ``with_prev_mask`` do not look at it.
+
+        Returns
+        -------
+        Tensor, shape (N, 1, H, W)
+            Logits in float32, on :attr:`device`.
+        """
+        points = points.to(self.device, torch.float32)[..., : self._columns]
+        if previous is None or not self.with_prev_mask:
+            previous = points.new_zeros((features.batch, 1, *features.size))
+        previous = previous.to(self.device, torch.float32)
+        answer = self._method("decode_clicks")(features.content, points, previous)
+        logits: Tensor = answer["instances"]
+        return logits.float()
+
+    def to(
+        self,
+        device: str | torch.device | None = None,
+        precision: str | torch.dtype | None = None,
+    ) -> Model:
+        """Return the model on another device or in another precision.
+
+        Parameters
+        ----------
+        device, precision : optional
+            As for :func:`load_model`; by default as they were asked for.
+        """
+        device = self.device if device is None else choose_device(device)
+        if device == self.device and precision in (None, self._precision):
+            return self
+        return Model(
+            self._exact,
+            self.info,
+            self.sha256,
+            device,
+            self._precision if precision is None else precision,
+            self.optimise,
+            folded=True,
+        )
+
+    def forecast_bytes(self, shape: tuple[int, int], batch: int = 1) -> int:
+        """Estimate the peak memory of one prediction, weights apart."""
+        return forecast_bytes(shape, batch, self.info.architecture, self.dtype)
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        method: Callable[..., Any] = getattr(self.network, name)
+        return method
+
+    def _answer(self, image: Tensor, points: Tensor, previous: Tensor | None) -> Tensor:
+        return self.decode(self.encode(image), points, previous)
+
+    def _exactly(
+        self, image: Tensor, points: Tensor, previous: Tensor | None
+    ) -> Tensor:
+        return run_network(self._exact, image, points, previous)
+
+
+@torch.inference_mode()
+def run_network(
+    network: nn.Module,
+    image: Tensor,
+    points: Tensor,
+    previous: Tensor | None = None,
+) -> Tensor:
+    """Run a click network in one go, as published.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In float32 on the CPU.
+    image : Tensor, shape (N, 3, H, W)
+        RGB in [0, 1].
+    points, previous
+        See :meth:`Model.decode`.
+
+    Returns
+    -------
+    Tensor, shape (N, 1, H, W)
+        Logits.
+    """
+    if not getattr(network, "normalises_input", True):
+        image = Normalise(*IMAGENET)(image)
+    if network.with_prev_mask:
+        if previous is None:
+            previous = torch.zeros_like(image[:, :1])
+        image = torch.cat([image, previous], 1)
+    points = points[..., : int(getattr(network, "point_columns", 3))]
+    logits: Tensor = network(image, points)["instances"]
+    return logits
+
+
+def _fold_carefully(network: nn.Module, name: str) -> None:
+    """Fold batch norm and make sure that the answer stays the same."""
+    steps = torch.linspace(0, 1, 3 * 65 * 65)
+    image = (0.5 + 0.5 * torch.sin(900 * steps)).view(1, 3, 65, 65)
+    points = torch.tensor([[[32.0, 30.0, 0.0], [-1.0, -1.0, -1.0]]])
+    answers: list[Tensor] = []
+
+    def run() -> None:
+        answers.append(run_network(network, image, points))
+
+    fold_batch_norm(network, run)
+    run()
+    before, after = answers[0], answers[-1]
+    scale = float(before.abs().max().clamp(min=1))
+    gap = float((before - after).abs().max())
+    if not gap <= _FOLDING_TOLERANCE * scale:
+        raise ModelError(
+            f"The network of {name} does not survive folding its batch norm (its "
+            f"answer moved by {gap:.3g}). Load it with optimise=False, and please "
+            "report it."
+        )
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    precision: str | torch.dtype = "auto",
+    *,
+    optimise: bool = True,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Model:
+    """Load a model by its name, downloading its weights if need be, or from a file.
+
+    Parameters
+    ----------
+    name_or_path : str or path-like
+        A name of :func:`~napari_clickseg.list_models`, or a ``.safetensors`` or
+        ``.pth`` file.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+    precision : str
+        ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    optimise : bool
+        False runs the network exactly as published: no folded batch norm, channels
+        first, float32 unless a precision is named.
+    progress, cancelled : callable, optional
+        For the download, see :func:`~napari_clickseg.models.fetch.fetch_model`.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownModelError, FetchError, CheckpointError, DeviceError
+        Each says what is wrong and what to do next.
+    """
+    choose_precision(precision, choose_device(device))  # complain before downloading
+    path = _given_path(name_or_path)
+    info: ModelInfo | None = None
+    if path is None:
+        info = get_info(os.fspath(name_or_path))
+        path = fetch_model(info, progress, cancelled)
+    checkpoint = read_checkpoint(path)
+    network = build_network(checkpoint)
+    if info is None:
+        info = _info_of_file(path, checkpoint)
+    return Model(network, info, checkpoint.sha256, device, precision, optimise)
+
+
+def _given_path(given: str | os.PathLike[str]) -> Path | None:
+    """Return the file that was given, or None where it is a name."""
+    text = os.fspath(given)
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    bare = isinstance(given, str) and path.name == text
+    if bare and path.suffix.lower() in WEIGHT_SUFFIXES:
+        try:  # published models may also be called by their file's name
+            get_info(text)
+        except UnknownModelError:
+            bare = False
+    if bare:
+        return None
+    raise UnknownModelError(
+        f"There is no weight file {path}. Check the path, or choose a model by its "
+        "name: 'napari-clickseg models list' shows them."
+    )
+
+
+def _info_of_file(path: Path, checkpoint: Checkpoint) -> ModelInfo:
+    card = checkpoint.metadata
+    return ModelInfo(
+        name=path.stem,
+        task=str(card.get("task", "segmentation")),
+        architecture=checkpoint.architecture,
+        file=str(path.resolve()),
+        licence=str(card.get("licence", card.get("license", "not stated"))),
+        source=str(card.get("source", path.name)),
+        description=str(card.get("description", "")),
+        size=path.stat().st_size,
+        downloaded=True,
+        sha256=checkpoint.sha256,
+    )

@@ -1,0 +1,199 @@
+"""Make a network cheaper to run without changing what it answers.
+
+Batch norm is folded into the convolution before it; the copy that runs may work in
+half precision and with channels last in memory. Pairs to fold are found by watching
+one small forward pass, not by names, so that any network will do: a pair is folded
+only where the batch norm reads exactly what that convolution has just written, and
+nothing else reads it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+
+from napari_clickseg.networks.layers import Normalise
+
+
+class _Reads(TorchFunctionMode):
+    """Counts by how many operations each tensor is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[int] = Counter()
+        # All tensors are held until the pass is over: no two share an id.
+        self._held: list[Tensor] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if _holds_tensor(result):  # asking for a shape or dtype is no reading
+            read = list(_tensors((args, kwargs)))
+            self._held += read
+            self.count.update(id(x) for x in read)
+        return result
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(tuple(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return next(iter(_tensors(value)), None) is not None
+
+
+def foldable_pairs(
+    network: nn.Module, run: Callable[[], object]
+) -> list[tuple[str, str]]:
+    """Find convolutions whose output only a batch norm reads.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode.
+    run : callable
+        Runs the network once on something small.
+
+    Returns
+    -------
+    list of (str, str)
+        Names of the convolution and of its batch norm.
+    """
+    outputs: dict[str, Tensor] = {}
+    inputs: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
+    handles = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            calls[name] += 1
+            inputs[name], outputs[name] = args[0], output
+
+        return hook
+
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            handles.append(module.register_forward_hook(watch(name)))
+    try:
+        with torch.no_grad(), _Reads() as reads:
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    modules = dict(network.named_modules())
+    written = {
+        id(outputs[name]): name
+        for name in outputs
+        if isinstance(modules[name], nn.Conv2d) and calls[name] == 1
+    }
+    pairs = []
+    for name, seen in inputs.items():
+        module = modules[name]
+        if not isinstance(module, nn.BatchNorm2d) or calls[name] != 1:
+            continue
+        conv = written.get(id(seen))
+        ready = not module.training and module.running_mean is not None
+        if conv is not None and ready and reads.count[id(seen)] == 1:
+            pairs.append((conv, name))
+    return pairs
+
+
+def fold_batch_norm(network: nn.Module, run: Callable[[], object]) -> int:
+    """Fold batch norm into convolutions, in place.
+
+    Folded batch norms become :class:`torch.nn.Identity` under their old name, so
+    that every module can still be found by its name.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode; its weights change.
+    run : callable
+        Runs the network once on something small.
+
+    Returns
+    -------
+    int
+        How many were folded.
+    """
+    pairs = foldable_pairs(network, run)
+    for conv_name, norm_name in pairs:
+        conv = network.get_submodule(conv_name)
+        norm = network.get_submodule(norm_name)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            _replace(network, conv_name, fuse_conv_bn_eval(conv, norm))
+            _replace(network, norm_name, nn.Identity())
+    return len(pairs)
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, module)
+
+
+class _InFullPrecision(nn.Module):
+    """A normalisation that works in float32 and answers in the network's dtype."""
+
+    def __init__(self, normalise: Normalise, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.normalise(x).to(self.dtype)
+        return y
+
+
+def working_copy(
+    network: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    channels_last: bool,
+) -> nn.Module:
+    """Return a copy of a float32 network that is ready to run.
+
+    Parameters
+    ----------
+    network : nn.Module
+        On the CPU, in float32; left as it is.
+    device : torch.device
+        Where the copy runs.
+    dtype : torch.dtype
+        What its weights and features are.
+    channels_last : bool
+        Whether weights lie with channels last, which the CPU's (and in half
+        precision the GPU's) convolutions prefer.
+    """
+    result = copy.deepcopy(network)
+    if dtype != torch.float32:
+        result = result.to(dtype)
+        for name, module in list(result.named_modules()):
+            if isinstance(module, Normalise):
+                # Half precision rounded the constants: put the true ones back.
+                original = network.get_submodule(name)
+                module.float()
+                for key, constant in original.named_buffers():
+                    module.get_buffer(key).copy_(constant)
+                _replace(result, name, _InFullPrecision(module, dtype))
+    if channels_last:
+        result.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return result.to(device).eval().requires_grad_(False)
