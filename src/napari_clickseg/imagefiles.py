@@ -118,9 +118,9 @@ def write_labels(path: str | os.PathLike[str], labels: NDArray[Any]) -> Path:
     if suffix == ".npy":
         np.save(path, data, allow_pickle=False)
     elif suffix == ".png":
-        import imageio.v3 as iio
+        from PIL import Image
 
-        iio.imwrite(path, data)
+        Image.fromarray(data).save(path)
     else:
         import tifffile
 

@@ -82,7 +82,9 @@ class SampleResult:
             name=str(values["name"]),
             method=str(values["method"]),
             ious=tuple(float(value) for value in values["ious"]),
-            clicks=tuple((int(r), int(c), bool(sign)) for r, c, sign in values["clicks"]),
+            clicks=tuple(
+                (int(r), int(c), bool(sign)) for r, c, sign in values["clicks"]
+            ),
             seconds=float(values["seconds"]),
             answer_seconds=float(values["answer_seconds"]),
             pixels=int(values["pixels"]),

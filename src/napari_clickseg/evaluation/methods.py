@@ -1,0 +1,114 @@
+"""What is evaluated: anything that turns clicks into a mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_clickseg.image import ImageSource
+from napari_clickseg.prediction.views import fit_size, limit_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_clickseg.clicks import Click
+    from napari_clickseg.models.model import Model
+    from napari_clickseg.prediction.settings import (
+        Prediction,
+        PredictionSettings,
+        PredictorState,
+    )
+
+
+class Method(Protocol):
+    """Something that answers clicks on an image with a mask."""
+
+    name: str
+    pixels: int  #: pixels that the last answer was worked out on
+
+    def open_image(self, image: Any) -> None:
+        """Take a new image, (H, W) or (H, W, C)."""
+        ...  # pragma: no cover
+
+    def start_object(self) -> None:
+        """Forget the object before; the image stays."""
+        ...  # pragma: no cover
+
+    def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
+        """Return the mask (H, W) for all clicks of the object so far."""
+        ...  # pragma: no cover
+
+
+def as_source(image: Any) -> ImageSource:
+    """Return the image as the network sees it: 8-bit values over 255."""
+    return ImageSource(np.ascontiguousarray(image))
+
+
+class ModelMethod:
+    """A click model with its zoom-in, flip average and previous mask.
+
+    Parameters
+    ----------
+    model : Model
+        Loaded weights.
+    settings : PredictionSettings
+        How clicks become answers; the defaults are the published protocol.
+    name : str, optional
+        Name in tables; the model's own by default.
+    """
+
+    def __init__(
+        self, model: Model, settings: PredictionSettings, name: str | None = None
+    ) -> None:
+        from napari_clickseg.prediction.predictor import Predictor
+
+        self.name = name or model.name
+        self.pixels = 0
+        self.settings = settings
+        self.notices: list[str] = []
+        self._predictor = Predictor(model, settings)
+        self._source: ImageSource | None = None
+        self._state: PredictorState | None = None
+
+    def open_image(self, image: Any) -> None:
+        """Take a new image."""
+        self._source = as_source(image)
+        self._state = None
+
+    def start_object(self) -> None:
+        """Forget the object before."""
+        self._state = None
+
+    def predict(self, clicks: Sequence[Click]) -> Prediction:
+        """Return the settled answer and keep its state for the next click."""
+        if self._source is None:
+            raise RuntimeError("open_image comes before answer")
+        prediction = self._predictor.predict(
+            self._source, clicks, self._state, settle=True
+        )
+        self._state = prediction.state
+        self.pixels = self._seen_pixels(self._source.shape)
+        self.notices.extend(n for n in prediction.notices if n not in self.notices)
+        return prediction
+
+    def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
+        """Return the mask for all clicks so far."""
+        prediction = self.predict(clicks)
+        assert self._source is not None
+        mask = np.zeros(self._source.shape, bool)
+        # Single precision on both sides, as published.
+        threshold = np.float32(self.settings.threshold)
+        mask[prediction.box.slices] = prediction.probability > threshold
+        return mask
+
+    def _seen_pixels(self, shape: tuple[int, int]) -> int:
+        """Return the area of the resized window that the network was given."""
+        state = self._state
+        size = shape
+        if self.settings.zoom_in and state is not None and state.roi is not None:
+            size = fit_size(state.roi.shape, self.settings.target_size)
+        height, width = limit_size(size, self.settings.max_size)
+        return height * width

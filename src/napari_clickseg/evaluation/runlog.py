@@ -1,0 +1,106 @@
+"""Finished samples of a run, on disk, so that a stopped run goes on.
+
+Every finished sample is one line of ``samples.jsonl`` in the output folder: a run
+that was stopped loses at most the samples in hand. ``run.json`` says with which
+settings the lines were made; lines of other settings are never mixed in.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from napari_clickseg.errors import DatasetError
+from napari_clickseg.evaluation.metrics import SampleResult
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ResultLog:
+    """The finished samples of a run, on disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``run.json`` and ``samples.jsonl`` lie.
+    signature : dict
+        Everything the numbers depend on.
+    restart : bool
+        Throw away what is there.
+
+    Raises
+    ------
+    DatasetError
+        The folder holds a run with another signature.
+    """
+
+    def __init__(
+        self, folder: Path, signature: dict[str, Any], *, restart: bool = False
+    ) -> None:
+        self.folder = folder
+        self.path = folder / "samples.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        head = folder / "run.json"
+        if restart:
+            self.path.unlink(missing_ok=True)
+            head.unlink(missing_ok=True)
+        if head.is_file():
+            self._compare(json.loads(head.read_text(encoding="utf-8")), signature)
+        else:
+            self.path.unlink(missing_ok=True)  # lines of unknown settings
+            write_text(head, json.dumps(signature, indent=2) + "\n")
+        self.results = self._read()
+
+    def _compare(self, stored: dict[str, Any], signature: dict[str, Any]) -> None:
+        flat, wanted = _flatten(stored), _flatten(signature)
+        differing = [
+            f"{key} {flat.get(key)!r}, now {wanted.get(key)!r}"
+            for key in sorted(flat.keys() | wanted.keys())
+            if flat.get(key) != wanted.get(key)
+        ]
+        if differing:
+            raise DatasetError(
+                f"{self.folder} holds results of other settings "
+                f"({'; '.join(differing)}). Choose another --out, or start over with "
+                "--restart."
+            )
+
+    def _read(self) -> dict[tuple[str, str], SampleResult]:
+        results: dict[tuple[str, str], SampleResult] = {}
+        if not self.path.is_file():
+            return results
+        whole = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                result = SampleResult.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue  # the line that was being written when the run stopped
+            results[result.method, result.name] = result
+            whole.append(line)
+        # Appending to half a line would spoil the next one, too.
+        write_text(self.path, "".join(f"{line}\n" for line in whole))
+        return results
+
+    def add(self, result: SampleResult) -> None:
+        """Append one finished sample; it is on disk when this returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result.to_json()) + "\n")
+        self.results[result.method, result.name] = result
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: old or new, never half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
