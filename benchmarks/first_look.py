@@ -213,11 +213,19 @@ def measure(
 
 def table(rows: list[Row]) -> list[str]:
     """Return a Markdown table: one line for each set and policy."""
-    lines = [
-        "| images | n | policy | IoU@1 quick | IoU@1 | NoC@85 | NoC@90 "
-        + "| first answer, s | settled, s | later clicks, s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+    columns = [
+        "images",
+        "n",
+        "policy",
+        "IoU@1 quick",
+        "IoU@1",
+        "NoC@85",
+        "NoC@90",
+        "first answer, s",
+        "settled, s",
+        "later clicks, s",
     ]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for source in dict.fromkeys(row.source for row in rows):
         for policy in POLICIES:
             part = [r for r in rows if (r.source, r.policy) == (source, policy)]
