@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickSegError
 from napari_clickseg.evaluation.methods import as_source
 
@@ -44,15 +45,13 @@ class Baseline(ABC):
 
     def open_image(self, image: Any) -> None:
         """Take a new image, (H, W) or (H, W, C)."""
-        from napari_clickseg.boxes import Box
-
         source = as_source(image)
         self._rgb = source.window(Box.of_shape(source.shape))
         self._prepare()
         self.start_object()
 
-    def start_object(self) -> None:
-        """Forget the object before."""
+    def start_object(self, field: Box | None = None) -> None:  # noqa: ARG002
+        """Forget the object before; these methods look at the whole image."""
         self._previous: NDArray[np.bool_] | None = None
 
     def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:

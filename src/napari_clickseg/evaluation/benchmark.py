@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clickseg.errors import ClickSegError, DatasetError
+from napari_clickseg.evaluation.methods import ModelMethod, field_around
 from napari_clickseg.evaluation.metrics import MAX_CLICKS, SampleResult
 from napari_clickseg.evaluation.simulate import OBJECT, SimulatedAnnotator, iou
 from napari_clickseg.prediction.settings import PredictionSettings
@@ -78,6 +79,7 @@ class MethodOptions:
         """What numbers depend on, without the baselines and the device."""
         values = asdict(self)
         del values["baselines"], values["device"]
+        values["model"] = None if self.model is None else display_name(self)
         # JSON knows no tuples: compare what comes back from the file.
         return dict(json.loads(json.dumps({**values, "protocol": PROTOCOL})))
 
@@ -113,7 +115,7 @@ def run_sample(
         Worked on by the method, summed over the clicks.
     """
     annotator = SimulatedAnnotator(truth)
-    method.start_object()
+    method.start_object(field_around(truth))
     mask: NDArray[np.bool_] | None = None
     ious: list[float] = []
     seconds, pixels = 0.0, 0
@@ -210,7 +212,6 @@ def make_methods(options: MethodOptions) -> list[Method]:
     """Load the model and the baselines."""
     methods: list[Method] = []
     if options.model is not None:
-        from napari_clickseg.evaluation.methods import ModelMethod
         from napari_clickseg.models.model import load_model
 
         if options.refinement != "none":

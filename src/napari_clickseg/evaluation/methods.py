@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_clickseg.boxes import Box
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.views import fit_size, limit_size
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     )
 
 
+#: The policy ``visible`` is measured as if the annotator had zoomed in so far that
+#: the object takes up a quarter of the field's width.
+FIELD_TIMES = 4.0
+
+
 class Method(Protocol):
     """Something that answers clicks on an image with a mask."""
 
@@ -33,13 +40,37 @@ class Method(Protocol):
         """Take a new image, (H, W) or (H, W, C)."""
         ...  # pragma: no cover
 
-    def start_object(self) -> None:
-        """Forget the object before; the image stays."""
+    def start_object(self, field: Box | None = None) -> None:
+        """Forget the object before; the image stays.
+
+        ``field`` is what an annotator would have on screen for the new one.
+        """
         ...  # pragma: no cover
 
     def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
         """Return the mask (H, W) for all clicks of the object so far."""
         ...  # pragma: no cover
+
+
+def field_around(truth: NDArray[np.int8], times: float = FIELD_TIMES) -> Box:
+    """Return what an annotator would have on screen: the object and its surroundings.
+
+    Parameters
+    ----------
+    truth : array (H, W) of int8
+        1 is the object.
+    times : float
+        Side of the (square) field over the object's longer side; the part beyond
+        the image is left out.
+    """
+    rows = np.flatnonzero((truth == 1).any(axis=1))
+    cols = np.flatnonzero((truth == 1).any(axis=0))
+    if not rows.size:
+        return Box.of_shape(truth.shape)
+    side = math.ceil(times * max(np.ptp(rows) + 1, np.ptp(cols) + 1))
+    top = (int(rows[0]) + int(rows[-1]) + 1 - side) // 2
+    left = (int(cols[0]) + int(cols[-1]) + 1 - side) // 2
+    return Box(top, left, top + side, left + side).clip(truth.shape)
 
 
 def as_source(image: Any) -> ImageSource:
@@ -72,22 +103,24 @@ class ModelMethod:
         self._predictor = Predictor(model, settings)
         self._source: ImageSource | None = None
         self._state: PredictorState | None = None
+        self._field: Box | None = None
 
     def open_image(self, image: Any) -> None:
         """Take a new image."""
         self._source = as_source(image)
         self._state = None
 
-    def start_object(self) -> None:
-        """Forget the object before."""
+    def start_object(self, field: Box | None = None) -> None:
+        """Forget the object before; only the policy ``visible`` sees the field."""
         self._state = None
+        self._field = field if self.settings.first_look == "visible" else None
 
     def predict(self, clicks: Sequence[Click]) -> Prediction:
         """Return the settled answer and keep its state for the next click."""
         if self._source is None:
             raise RuntimeError("open_image comes before answer")
         prediction = self._predictor.predict(
-            self._source, clicks, self._state, settle=True
+            self._source, clicks, self._state, settle=True, visible=self._field
         )
         self._state = prediction.state
         self.pixels = self._seen_pixels(self._source.shape)

@@ -93,6 +93,11 @@ class SampleResult:
         )
 
 
+def reaches(ious: Sequence[float] | NDArray[np.floating], goal: float) -> bool:
+    """Return whether any click reached ``goal``, compared in single precision."""
+    return bool((np.asarray(ious, np.float32) >= np.float32(goal)).any())
+
+
 def clicks_needed(
     ious: Sequence[float] | NDArray[np.floating],
     goal: float,
