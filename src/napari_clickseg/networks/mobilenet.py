@@ -85,16 +85,16 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """MobileNetV2 up to its last block, with taps at strides 4, 8 and 16.
 
-    ``stem`` and ``blocks`` are apart so that click maps can join in between.
+    The part up to stride 4 and the rest are apart, so that click maps can join
+    in between and the first part is done once for an image.
     """
-
-    stem_channels = 32
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, self.stem_channels, 3, stride=2, padding=1)
-        self.act = nn.ReLU6(inplace=True)
-        channels = self.stem_channels
+        channels = 32
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.ReLU6(inplace=True)
+        )
         blocks = []
         for expansion, out_channels, stride, dilation in BLOCKS:
             blocks.append(
@@ -103,19 +103,24 @@ class MobileNetV2(nn.Module):
             channels = out_channels
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, stem: Tensor) -> dict[int, Tensor]:
-        """Return the taps ``{stride: (N, C, H / stride, W / stride)}``.
-
-        Parameters
-        ----------
-        stem : Tensor, shape (N, 32, H / 2, W / 2)
-            The stem's output after its activation, with whatever was added.
-        """
-        wanted = {index: stride for stride, (index, _) in TAPS.items()}
-        taps = {}
-        x = stem
-        for index, block in enumerate(self.blocks):
+    def shallow(self, image: Tensor) -> Tensor:
+        """Map RGB in [-1, 1], ``(N, 3, H, W)``, to ``(N, 24, H / 4, W / 4)``."""
+        x: Tensor = self.stem(image)
+        for block in self.blocks[: TAPS[4][0] + 1]:
             x = block(x)
-            if index in wanted:
-                taps[wanted[index]] = x
-        return taps
+        return x
+
+    def deep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the stride-4 tap to those at strides 8 and 16.
+
+        Returns
+        -------
+        Tensor, shape (N, 32, H / 8, W / 8)
+        Tensor, shape (N, 320, H / 16, W / 16)
+        """
+        for block in self.blocks[TAPS[4][0] + 1 : TAPS[8][0] + 1]:
+            x = block(x)
+        at8 = x
+        for block in self.blocks[TAPS[8][0] + 1 :]:
+            x = block(x)
+        return at8, x

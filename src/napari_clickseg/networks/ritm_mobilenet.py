@@ -29,10 +29,10 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 def scale_points(
     points: Tensor, size: tuple[int, int], working: tuple[int, int]
 ) -> Tensor:
-    """Move points ``(N, 2P, 3)`` from one image size to another; -1 rows stay."""
-    factor = points.new_tensor([working[0] / size[0], working[1] / size[1], 1.0])
+    """Move points ``(N, 2P, 3)`` between image sizes, corners on corners."""
+    factors = [(w - 1) / max(s - 1, 1) for s, w in zip(size, working, strict=True)]
     unused = points[..., :2].amax(-1, keepdim=True) < 0
-    return torch.where(unused, points, points * factor)
+    return torch.where(unused, points, points * points.new_tensor([*factors, 1.0]))
 
 
 class ConvBNReLU(nn.Sequential):
@@ -130,18 +130,21 @@ class DecoderStage(nn.Module):
 class RITMMobileNetV2(nn.Module):
     """Click segmentation on MobileNetV2, logits at stride 4.
 
+    The network works at sizes of the form ``16 k + 1``, at which strided grids
+    and corner-aligned resizing agree; other inputs are resized inside and the
+    answer comes back at the size of the input.
+
     Parameters
     ----------
     norm_radius : int
-        Radius of the click disks in pixels of the network's input.
+        Radius of the click disks in pixels at the working size.
     context_channels : int
         Width of the context module at stride 16.
     decoder_channels : tuple of int
         Widths of the decoder at strides 8 and 4.
     max_side : int or None
-        Inputs with a longer side are reduced to it inside the network, since
-        objects larger than those seen in training are not understood. The
-        answer comes back at the size of the input.
+        Longest working side. Larger inputs are reduced inside the network,
+        since objects larger than those seen in training are not understood.
     """
 
     with_prev_mask = True
@@ -165,11 +168,12 @@ class RITMMobileNetV2(nn.Module):
         self.max_side = max_side
         self.dist_maps = DistMaps(norm_radius=norm_radius, use_disks=True)
         self.backbone = MobileNetV2()
-        stem = self.backbone.stem_channels
         self.maps_transform = nn.Sequential(
             nn.Conv2d(3, 16, 1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(16, stem, 3, stride=2, padding=1),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(32, TAPS[4][1], 3, stride=2, padding=1),
         )
         self.maps_scale = nn.Parameter(torch.full((1,), 0.05))
         self.similarity = ClickSimilarity(TAPS[16][1])
@@ -183,24 +187,29 @@ class RITMMobileNetV2(nn.Module):
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size that the network works at for an input's size."""
         longest = max(height, width)
-        if self.max_side is None or longest <= self.max_side:
-            return height, width
-        scale = self.max_side / longest
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        scale = 1.0
+        if self.max_side is not None and longest > self.max_side:
+            scale = self.max_side / longest
+        sides = (max(1, round((side * scale - 1) / 16)) for side in (height, width))
+        tall, wide = (16 * side + 1 for side in sides)
+        return tall, wide
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Return the stem's output, which no click changes.
+        """Return features at stride 4, which no click changes.
 
         Parameters
         ----------
         image : Tensor, shape (N, 3, H, W)
             RGB in [0, 1].
+
+        Returns
+        -------
+        Tensor, shape (N, 24, h / 4, w / 4)
+            Where ``(h, w)`` is the working size of ``(H, W)``.
         """
-        image = resize(image, self.working_size(*image.shape[-2:]))
+        image = resize(image, self.working_size(image.shape[-2], image.shape[-1]))
         x = image * (255.0 / 128.0) - 1.0  # the range of the starting weights
-        x = x.to(self.backbone.stem.weight.dtype)
-        features: Tensor = self.backbone.act(self.backbone.stem(x))
-        return features
+        return self.backbone.shallow(x.to(self.head.weight.dtype))
 
     def decode_clicks(
         self, features: Tensor, points: Tensor, previous: Tensor
@@ -209,9 +218,8 @@ class RITMMobileNetV2(nn.Module):
 
         Parameters
         ----------
-        features : Tensor, shape (N, 32, h / 2, w / 2)
-            From :meth:`encode_image`; ``(h, w)`` is the working size of
-            ``(H, W)``.
+        features : Tensor, shape (N, 24, h / 4, w / 4)
+            From :meth:`encode_image`.
         points : Tensor, shape (N, 2P, 3)
             Rows of row, column, order; positive half first, -1 unused.
         previous : Tensor, shape (N, 1, H, W)
@@ -224,24 +232,20 @@ class RITMMobileNetV2(nn.Module):
         """
         size = (previous.shape[-2], previous.shape[-1])
         working = self.working_size(*size)
-        if working != size:
-            points = scale_points(points, size, working)
-            previous = resize(previous, working)
+        previous = resize(previous, working)
+        points = scale_points(points, size, working)
         maps = torch.cat([previous, self.dist_maps(previous, points)], 1)
         dtype = features.dtype
         aux = self.maps_transform(maps.to(dtype)) * self.maps_scale.abs().to(dtype)
-        taps = self.backbone(features + aux)
-        at = {
-            stride: F.adaptive_max_pool2d(
-                maps, (tap.shape[-2], tap.shape[-1])
-            ).to(dtype)
-            for stride, tap in taps.items()
-        }
-        deep = taps[16]
-        x = torch.cat([deep, self.similarity(deep, at[16]), at[16]], 1)
+        at8, at16 = self.backbone.deep(features + aux)
+        maps4, maps8, maps16 = (
+            F.adaptive_max_pool2d(maps, (tap.shape[-2], tap.shape[-1])).to(dtype)
+            for tap in (features, at8, at16)
+        )
+        x = torch.cat([at16, self.similarity(at16, maps16), maps16], 1)
         context = self.context(x)
-        x = self.decode8(context, taps[8], at[8])
-        x = self.decode4(x, taps[4], at[4])
+        x = self.decode8(context, at8, maps8)
+        x = self.decode4(x, features, maps4)
         return {
             "instances": resize(self.head(x).float(), size),
             "instances_aux": resize(self.head_aux(context).float(), size),

@@ -1,0 +1,137 @@
+"""Recipes: TOML files that say what a training run does."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from napari_clickseg.errors import TrainingError
+from napari_clickseg.training.packs import PackSpec
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Parameters
+    ----------
+    minutes : float or None
+        Time of optimisation after which the learning rate has reached zero.
+    steps : int or None
+        The same in optimiser steps; the first bound that is reached counts.
+    learning_rate, backbone_factor : float
+        Peak of the new layers, and what the pretrained ones get of it.
+    weight_decay : float
+        AdamW's decoupled decay.
+    warmup_steps : int
+        Steps of linear rise.
+    clicks : tuple of int
+        Range of rounds per batch: each round is one optimiser step, followed
+        by a corrective click on its answer.
+    ema : float
+        Decay of the moving average of weights that is saved.
+    seed : int
+        Seed of data and initial weights.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    learning_rate: float = 2e-3
+    backbone_factor: float = 0.2
+    weight_decay: float = 1e-4
+    warmup_steps: int = 200
+    clicks: tuple[int, int] = (1, 4)
+    ema: float = 0.998
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms: normalised focal loss is always 1."""
+
+    auxiliary: float = 0.4
+    soft_iou: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model that comes out.
+    architecture, network : str, dict
+        Key of the architecture table and its constructor's arguments.
+    start : str or None
+        Weight file of the backbone, relative to the data root.
+    packs : tuple of PackSpec
+        Data, with held-out images.
+    card : dict
+        Licence, description and the like, stored with the weights.
+    """
+
+    name: str
+    architecture: str
+    network: dict[str, Any]
+    start: str | None
+    packs: tuple[PackSpec, ...]
+    sampling: dict[str, Any]
+    schedule: Schedule
+    losses: LossWeights
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
+    known = {item.name for item in fields(kind)}
+    unknown = set(table) - known
+    if unknown:
+        raise TrainingError(
+            f"recipe, [{where}]: unknown keys {sorted(unknown)}; known are "
+            f"{sorted(known)}"
+        )
+    values = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in table.items()
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise TrainingError(f"recipe, [{where}]: {error}") from error
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises
+    ------
+    TrainingError
+        If the file is missing, is not TOML, or has unknown or missing keys.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"recipe {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"recipe {path} is not valid TOML: {error}") from error
+    for key in ("name", "architecture", "packs"):
+        if key not in table:
+            raise TrainingError(f"recipe {path} lacks the key {key!r}")
+    schedule: Schedule = _build(Schedule, table.get("schedule", {}), "schedule")
+    if schedule.minutes is None and schedule.steps is None:
+        raise TrainingError(
+            f"recipe {path}: give schedule.minutes or schedule.steps, or both"
+        )
+    return Recipe(
+        name=table["name"],
+        architecture=table["architecture"],
+        network=table.get("network", {}),
+        start=table.get("start"),
+        packs=tuple(_build(PackSpec, pack, "packs") for pack in table["packs"]),
+        sampling=table.get("sampling", {}),
+        schedule=schedule,
+        losses=_build(LossWeights, table.get("losses", {}), "losses"),
+        card=table.get("card", {}),
+    )

@@ -1,0 +1,418 @@
+"""The training loop of click segmentation models.
+
+Iterative training as in RITM (Sofiiuk et al., 2021), arranged so that no pass
+is lost: a batch is kept for a few rounds, each round is one optimiser step,
+and its own answer gives the previous mask and the next click.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils.data import DataLoader
+
+from napari_clickseg.errors import TrainingError
+from napari_clickseg.training.dataset import ClickBatches, SamplingOptions
+from napari_clickseg.training.losses import (
+    normalized_focal_loss,
+    sigmoid_bce_loss,
+    soft_iou_loss,
+)
+from napari_clickseg.training.packs import read_pack
+from napari_clickseg.training.recipe import Recipe, read_recipe
+from napari_clickseg.training.sampling import next_click
+from napari_clickseg.training.state import (
+    MovingAverage,
+    RelativeGain,
+    learning_rate_factor,
+    load_state,
+    plain_weights,
+    save_state,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """What a caller is told after each step."""
+
+    step: int
+    fraction: float
+    loss: float
+    iou: float
+    learning_rate: float
+
+
+def train(
+    recipe: str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = True,
+    device: str = "cpu",
+    max_steps: int | None = None,
+    save_seconds: float = 45.0,
+    workers: int = 1,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train a click model by a recipe and write its weights.
+
+    Parameters
+    ----------
+    recipe : path
+        A TOML file, see ``recipes/``.
+    data : path, optional
+        Folder that holds the packs; default ``../shared/data`` or the
+        environment's ``CLICKSEG_DATA``.
+    out : path, optional
+        Folder of checkpoints, logs and weights; default ``runs/NAME``.
+    resume : bool
+        Go on from the last checkpoint in ``out`` where there is one.
+    device : str
+        ``"cpu"`` or ``"cuda"``; bfloat16 autocast on both.
+    max_steps : int, optional
+        Stop (resumably) after this many steps in all.
+    save_seconds : float
+        Time between checkpoints: what an interruption can lose.
+    workers : int
+        Processes that prepare batches; 0 prepares them in this one.
+    on_step : callable, optional
+        Told the progress after each optimiser step.
+
+    Returns
+    -------
+    Path
+        The weights, ``OUT/ema.safetensors``, the moving average so far.
+
+    Raises
+    ------
+    TrainingError
+        If the recipe or the data cannot be used.
+    """
+    plan = read_recipe(Path(recipe))
+    root = _data_root(data)
+    folder = Path(out) if out is not None else Path("runs") / plan.name
+    run = _Run(plan, root, folder, torch.device(device), save_seconds)
+    if resume and run.checkpoint.exists():
+        run.restore()
+    return run.go(max_steps, workers, on_step)
+
+
+def _data_root(data: str | Path | None) -> Path:
+    import os
+
+    root = Path(data or os.environ.get("CLICKSEG_DATA", "../shared/data"))
+    if not root.is_dir():
+        raise TrainingError(
+            f"no folder {root} with training packs; give it with --data or "
+            "CLICKSEG_DATA"
+        )
+    return root
+
+
+class _Run:
+    """State and steps of one training run."""
+
+    def __init__(
+        self,
+        plan: Recipe,
+        root: Path,
+        folder: Path,
+        device: torch.device,
+        save_seconds: float,
+    ) -> None:
+        from napari_clickseg.models.checkpoint import ARCHITECTURES
+
+        if plan.architecture not in ARCHITECTURES:
+            raise TrainingError(
+                f"unknown architecture {plan.architecture!r}; known are "
+                f"{sorted(ARCHITECTURES)}"
+            )
+        torch.manual_seed(plan.schedule.seed)
+        self.plan, self.folder, self.device = plan, folder, device
+        self.save_seconds = save_seconds
+        self.network = ARCHITECTURES[plan.architecture](**plan.network)
+        backbone = getattr(self.network, "backbone", None)
+        if plan.start is not None:
+            from napari_clickseg.training.start import load_backbone
+
+            if backbone is None:
+                raise TrainingError(f"{plan.architecture} takes no backbone start")
+            load_backbone(backbone, root / plan.start)
+            for module in backbone.modules():
+                if isinstance(module, nn.Conv2d):
+                    parametrize.register_parametrization(
+                        module, "weight", RelativeGain(module.weight)
+                    )
+        self.network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = self._optimiser()
+        self.average = MovingAverage(self.network, plan.schedule.ema)
+        options = SamplingOptions(**plan.sampling)
+        packs = [read_pack(root / "train", spec) for spec in plan.packs]
+        self.data = ClickBatches(packs, options, plan.schedule.seed)
+        self.step = self.batch = 0
+        self.seconds = 0.0
+        self.checkpoint = folder / "checkpoint.pt"
+        self.stopping = False
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        schedule = self.plan.schedule
+        pretrained, new = [], []
+        for name, parameter in self.network.named_parameters():
+            if self.plan.start is not None and name.startswith("backbone."):
+                pretrained.append(parameter)
+            else:
+                new.append(parameter)
+        groups: list[dict[str, Any]] = [{"params": new, "factor": 1.0}]
+        if pretrained:
+            groups.append({"params": pretrained, "factor": schedule.backbone_factor})
+        return torch.optim.AdamW(
+            groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+
+    # -- remembering ---------------------------------------------------------
+
+    def restore(self) -> None:
+        state = load_state(self.checkpoint)
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.values = {
+            key: value.to(self.device) for key, value in state["average"].items()
+        }
+        self.step, self.batch = state["step"], state["batch"]
+        self.seconds = state["seconds"]
+        logger.info("resuming at step %d", self.step)
+
+    def save(self) -> Path:
+        from napari_clickseg.models.checkpoint import ARCHITECTURES, save_checkpoint
+
+        save_state(
+            self.checkpoint,
+            {
+                "network": self.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "average": self.average.values,
+                "step": self.step,
+                "batch": self.batch,
+                "seconds": self.seconds,
+            },
+        )
+        target = self.folder / "ema.safetensors"
+        twin = ARCHITECTURES[self.plan.architecture](**self.plan.network).eval()
+        twin.load_state_dict(plain_weights(self.average.values))
+        card = {
+            **self.plan.card,
+            "name": self.plan.name,
+            "task": "segmentation",
+            "steps": self.step,
+            "minutes": round(self.seconds / 60, 1),
+        }
+        save_checkpoint(target, twin, metadata=card, dtype=torch.float16)
+        return target
+
+    # -- learning ------------------------------------------------------------
+
+    def progress(self) -> float:
+        schedule = self.plan.schedule
+        shares = [0.0]
+        if schedule.minutes:
+            shares.append(self.seconds / (60 * schedule.minutes))
+        if schedule.steps:
+            shares.append(self.step / schedule.steps)
+        return max(shares)
+
+    def go(
+        self,
+        max_steps: int | None,
+        workers: int,
+        on_step: Callable[[Progress], None] | None,
+    ) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "recipe.json").write_text(
+            json.dumps(asdict(self.plan), indent=1), encoding="utf-8"
+        )
+        log = _Log(self.folder)
+        before = signal.getsignal(signal.SIGTERM)
+        in_main = _set_sigterm(self._on_signal)
+        saved = time.monotonic()
+        try:
+            for batch in self._batches(workers):
+                for progress in self._rounds(batch):
+                    log.write(progress, self.seconds)
+                    if on_step is not None:
+                        on_step(progress)
+                    if self._over(max_steps):
+                        break
+                self.batch += 1
+                if time.monotonic() - saved > self.save_seconds:
+                    self.save()
+                    saved = time.monotonic()
+                if self._over(max_steps):
+                    break
+        except KeyboardInterrupt:
+            logger.info("interrupted; saving, run the same command to go on")
+        finally:
+            if in_main:
+                signal.signal(signal.SIGTERM, before)
+            log.close()
+        return self.save()
+
+    def _over(self, max_steps: int | None) -> bool:
+        reached = max_steps is not None and self.step >= max_steps
+        return self.stopping or reached or self.progress() >= 1
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _batches(self, workers: int) -> Iterator[dict[str, Tensor]]:
+        loader: DataLoader[dict[str, Tensor]] = DataLoader(
+            self.data,
+            batch_size=None,
+            sampler=range(self.batch, 2**31),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        yield from loader
+
+    def _rounds(self, batch: dict[str, Tensor]) -> Iterator[Progress]:
+        rng = np.random.default_rng([self.plan.schedule.seed, 1, self.batch])
+        low, high = self.plan.schedule.clicks
+        rounds = int(rng.integers(low, high + 1))
+        image = batch["image"].to(self.device).float().div_(255)
+        image = image.contiguous(memory_format=torch.channels_last)
+        mask = batch["mask"]
+        labels = mask.to(self.device).float()
+        previous = batch["previous"].to(self.device)
+        points, counts = batch["points"].clone(), batch["counts"].clone()
+        for number in range(rounds):
+            start = time.monotonic()
+            loss, probability = self._step(image, labels, points, previous)
+            iou = _mean_iou(probability, labels)
+            if number + 1 < rounds:
+                answers = probability[:, 0].cpu().numpy()
+                for i, answer in enumerate(answers):
+                    click = next_click(answer, mask[i, 0].numpy(), rng)
+                    if click is not None:
+                        _add_point(points[i], counts[i], click, number + 1)
+                previous = probability
+            self.seconds += time.monotonic() - start
+            yield Progress(
+                self.step,
+                min(1.0, self.progress()),
+                loss,
+                iou,
+                self.optimiser.param_groups[0]["lr"],
+            )
+
+    def _step(
+        self, image: Tensor, labels: Tensor, points: Tensor, previous: Tensor
+    ) -> tuple[float, Tensor]:
+        schedule, weights = self.plan.schedule, self.plan.losses
+        factor = learning_rate_factor(self.step, self.progress(), schedule)
+        for group in self.optimiser.param_groups:
+            group["lr"] = schedule.learning_rate * factor * group["factor"]
+        self.network.train()
+        points = points.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16), parametrize.cached():
+            # what lies before the first click is pretrained and kept
+            with torch.set_grad_enabled(self.plan.start is None):
+                features = self._call("encode_image", image)
+            output = self._call("decode_clicks", features, points, previous)
+        logits = output["instances"].float()
+        loss = normalized_focal_loss(logits, labels).mean()
+        if weights.soft_iou:
+            loss = loss + weights.soft_iou * soft_iou_loss(logits, labels).mean()
+        if "instances_aux" in output and weights.auxiliary:
+            auxiliary = output["instances_aux"].float()
+            loss = loss + weights.auxiliary * sigmoid_bce_loss(auxiliary, labels).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        self.average.update(self.network, self.step)
+        return float(loss.detach()), torch.sigmoid(logits.detach())
+
+    def _call(self, method: str, *inputs: Any) -> Any:
+        return getattr(self.network, method)(*inputs)
+
+
+def _set_sigterm(handler: Callable[[int, FrameType | None], None]) -> bool:
+    try:
+        signal.signal(signal.SIGTERM, handler)
+    except ValueError:  # not the main thread: the caller handles signals
+        return False
+    return True
+
+
+def _add_point(
+    rows: Tensor, count: Tensor, click: tuple[int, int, bool], order: int
+) -> None:
+    """Add a click to rows ``(2P, 3)``; when full, the last one gives way."""
+    capacity = rows.shape[0] // 2
+    half = 0 if click[2] else 1
+    slot = min(int(count[half]), capacity - 1)
+    rows[half * capacity + slot] = torch.tensor([click[0], click[1], order])
+    count[half] = slot + 1
+
+
+def _mean_iou(probability: Tensor, labels: Tensor) -> float:
+    answer, truth = probability > 0.49, labels > 0.5
+    valid = labels != -1
+    both = (answer & truth & valid).sum((1, 2, 3)).float()
+    either = ((answer | truth) & valid).sum((1, 2, 3)).float()
+    return float((both / either.clamp_min(1)).mean())
+
+
+class _Log:
+    """TensorBoard where it is installed, and a line a hundred steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer: Any = None
+        self.losses: list[float] = []
+        self.ious: list[float] = []
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.info("tensorboard is not installed; logging to the console only")
+        else:
+            self.writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, progress: Progress, seconds: float) -> None:
+        self.losses.append(progress.loss)
+        self.ious.append(progress.iou)
+        if progress.step % 50 == 0:
+            loss, iou = float(np.mean(self.losses)), float(np.mean(self.ious))
+            self.losses.clear()
+            self.ious.clear()
+            logger.info(
+                "step %d  %.1f min  loss %.4f  IoU %.3f  lr %.2e  %.0f%%",
+                progress.step,
+                seconds / 60,
+                loss,
+                iou,
+                progress.learning_rate,
+                100 * progress.fraction,
+            )
+            if self.writer is not None:
+                self.writer.add_scalar("loss", loss, progress.step)
+                self.writer.add_scalar("iou", iou, progress.step)
+                self.writer.add_scalar("lr", progress.learning_rate, progress.step)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()

@@ -1,0 +1,80 @@
+"""Recipes and packs: what is read, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_clickseg.errors import TrainingError
+from napari_clickseg.training.packs import PackSpec, read_pack
+from napari_clickseg.training.recipe import read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_of_the_repository(path: Path) -> None:
+    plan = read_recipe(path)
+    names = {pack.name for pack in plan.packs}
+    assert "nasa_materials_mit" not in names, "kept unseen for finetuning"
+    held = {pack.name: len(pack.holdout) for pack in plan.packs}
+    assert held["dsb2018_train"] == 40
+    assert held["usiigaci_train"] == 4
+    assert held["davis_trainvideos"] == 41  # six videos
+
+
+def test_there_are_recipes() -> None:
+    assert RECIPES
+
+
+def test_recipe_packs_exist(data_dir: Path) -> None:
+    plan = read_recipe(RECIPES[0])
+    for spec in plan.packs:
+        if spec.weight <= 2:  # the small ones read fast
+            assert read_pack(data_dir / "train", spec).items
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("steps = 6", ""), "minutes or schedule.steps"),
+        (("warmup_steps", "warmup_stops"), "unknown keys"),
+        (('name = "tiny"', ""), "lacks the key 'name'"),
+        (("[network]", "[network"), "not valid TOML"),
+        (("weight = 1", ""), "weight"),
+    ],
+)
+def test_broken_recipes(recipe: Path, change: tuple[str, str], message: str) -> None:
+    recipe.write_text(recipe.read_text().replace(*change, 1))
+    with pytest.raises(TrainingError, match=message):
+        read_recipe(recipe)
+
+
+def test_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_pack_leaves_held_out_images_alone(data_root: Path) -> None:
+    spec = PackSpec("blobs", "photo", 1, holdout=("b3",))
+    pack = read_pack(data_root / "train", spec)
+    assert [item.image.stem for item in pack.items] == ["b0", "b1", "b2"]
+    assert all(area >= 30 for item in pack.items for _, area, *_ in item.objects)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (PackSpec("none", "photo", 1), "no images in"),
+        (PackSpec("blobs", "photo", 1, holdout=("b9",)), "unknown images"),
+    ],
+)
+def test_unusable_packs(data_root: Path, spec: PackSpec, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        read_pack(data_root / "train", spec)
+
+
+def test_pack_without_large_objects(data_root: Path) -> None:
+    with pytest.raises(TrainingError, match="no object"):
+        read_pack(data_root / "train", PackSpec("blobs", "photo", 1), min_area=10**6)
