@@ -1,4 +1,4 @@
-"""What the user chose once and for all: napari's Preferences, page "Click segmentation".
+"""What the user chose once and for all, kept in napari's Preferences.
 
 The choices are declared in the manifest (``contributions.configurations``); napari
 0.9 and newer shows them, keeps them and tells when they change. With an older

@@ -22,6 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from napari_clickseg.errors import Cancelled
@@ -55,8 +56,12 @@ class Job:
     ----------
     generation : int
         The channel's generation when the job was asked for.
+    edits : bool
+        Whether it is an edit.
     droppable : bool
         Whether the job is worth nothing once the generation has moved on.
+    before : Job or None
+        The edit that this answer was asked for.
     value, error
         What the work returned or raised; both None while it waits, and when it
         was dropped.
@@ -68,7 +73,9 @@ class Job:
     work: Callable[[CancelCheck], Any]
     done: Callable[[Job], None] | None
     generation: int
-    droppable: bool
+    edits: bool = False
+    droppable: bool = False
+    before: Job | None = None
     value: Any = None
     error: Exception | None = None
     dropped: bool = False
@@ -108,12 +115,17 @@ class Channel:
         self._worker = worker
         self._deliver = deliver
         self._owner = threading.get_ident()
-        self._outbox: deque[Job] = deque()
+        self._outbox: deque[Callable[[], None]] = deque()
         self._pending = 0
         self._pending_edits = 0
         self._lock = threading.Lock()
         self.generation = 0
         self.closed = False
+
+    @property
+    def owned(self) -> bool:
+        """Whether this is the thread that owns the channel and the layers."""
+        return threading.get_ident() == self._owner
 
     @property
     def pending(self) -> int:
@@ -133,9 +145,8 @@ class Channel:
         """Ask for work that must happen; answers asked for before become stale."""
         with self._lock:
             self.generation += 1
-            self._pending += 1
             self._pending_edits += 1
-        return self._submit(work, done, droppable=False)
+        return self._submit(work, done, edits=True)
 
     def answer(
         self,
@@ -143,9 +154,24 @@ class Channel:
         done: Callable[[Job], None] | None = None,
     ) -> Job:
         """Ask for work that is worth something only until the next edit."""
-        with self._lock:
-            self._pending += 1
         return self._submit(work, done, droppable=True)
+
+    def chore(
+        self,
+        work: Callable[[CancelCheck], Any],
+        done: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """Ask for work that must happen but changes nothing that is shown."""
+        return self._submit(work, done)
+
+    def tell(self, function: Callable[[], None]) -> None:
+        """Run a function in the owner's thread, after what was handed over before.
+
+        May be called from any thread.
+        """
+        if not self.closed:
+            self._outbox.append(lambda: None if self.closed else function())
+            self._deliver(self.flush)
 
     def make_stale(self) -> None:
         """Drop the answers that are waiting and stop the one that runs."""
@@ -158,7 +184,7 @@ class Channel:
         In the owner's thread the results are applied here, as its event loop
         stands still; in any other thread this waits for the owner to do so.
         """
-        if threading.get_ident() != self._owner:
+        if not self.owned:
             return job.applied.wait(timeout)
         if not job.finished.wait(timeout):
             return False
@@ -167,32 +193,35 @@ class Channel:
 
     def flush(self) -> None:
         """Apply the results that have arrived (in the owner's thread)."""
-        while self._outbox:
-            job = self._outbox.popleft()
-            with self._lock:
-                self._pending -= 1
-                self._pending_edits -= not job.droppable
+        while True:
             try:
-                if job.done is not None and not self.closed:
-                    job.done(job)
-            finally:
-                job.applied.set()
+                function = self._outbox.popleft()
+            except IndexError:
+                return
+            try:
+                function()
+            except BaseException:
+                if self._outbox:  # what waits behind it must not get stuck
+                    self._deliver(self.flush)
+                raise
 
     def close(self) -> None:
         """Forget all work; nothing is delivered any more."""
         self.closed = True
         self._worker.release(self)
-        for job in list(self._outbox):
-            job.applied.set()
-        self._outbox.clear()
+        self.flush()
 
     def _submit(
         self,
         work: Callable[[CancelCheck], Any],
         done: Callable[[Job], None] | None,
-        droppable: bool,
+        *,
+        edits: bool = False,
+        droppable: bool = False,
     ) -> Job:
-        job = Job(self, work, done, self.generation, droppable)
+        with self._lock:
+            self._pending += 1
+        job = Job(self, work, done, self.generation, edits, droppable)
         self._worker.submit(job)
         return job
 
@@ -202,9 +231,19 @@ class Channel:
             job.applied.set()
             return
         # Who waits for `finished` in the owner's thread finds it in the outbox.
-        self._outbox.append(job)
+        self._outbox.append(partial(self._apply, job))
         job.finished.set()
         self._deliver(self.flush)
+
+    def _apply(self, job: Job) -> None:
+        with self._lock:
+            self._pending -= 1
+            self._pending_edits -= job.edits
+        try:
+            if job.done is not None and not self.closed:
+                job.done(job)
+        finally:
+            job.applied.set()
 
 
 class Worker:

@@ -39,17 +39,17 @@ class Plane(NamedTuple):
     ----------
     axes : (int, int)
         Data axes of rows and columns, ascending.
-    index : tuple of int
+    fixed : tuple of int
         One entry for every data axis; the entries of ``axes`` are -1.
     """
 
     axes: tuple[int, int]
-    index: tuple[int, ...]
+    fixed: tuple[int, ...]
 
     @property
     def ndim(self) -> int:
         """Number of data axes (without the colours of an RGB image)."""
-        return len(self.index)
+        return len(self.fixed)
 
     def shape_in(self, shape: Sequence[int]) -> tuple[int, int]:
         """Height and width of the plane in data of this shape."""
@@ -59,13 +59,13 @@ class Plane(NamedTuple):
         """Index that cuts the plane (or a box of it) out of n-D data."""
         rows, cols = (slice(None), slice(None)) if box is None else box.slices
         inside = dict(zip(self.axes, (rows, cols), strict=True))
-        return tuple(inside.get(axis, i) for axis, i in enumerate(self.index))
+        return tuple(inside.get(axis, i) for axis, i in enumerate(self.fixed))
 
     def holds(self, position: Sequence[float]) -> bool:
         """Whether an n-D data position lies on this plane."""
         return all(
             axis in self.axes or int(np.round(position[axis])) == i
-            for axis, i in enumerate(self.index)
+            for axis, i in enumerate(self.fixed)
         )
 
     def at(self, position: Sequence[float]) -> Plane:
@@ -83,11 +83,11 @@ class Plane(NamedTuple):
     def to_data(self, position: Sequence[float]) -> tuple[float, ...]:
         """Return the n-D data position of ``(row, col)``."""
         inside = dict(zip(self.axes, position, strict=True))
-        return tuple(float(inside.get(a, i)) for a, i in enumerate(self.index))
+        return tuple(float(inside.get(a, i)) for a, i in enumerate(self.fixed))
 
     def describe(self) -> str:
         """Return the fixed indices in words; empty for a 2-D image."""
-        fixed = [f"{i}" for axis, i in enumerate(self.index) if axis not in self.axes]
+        fixed = [f"{i}" for axis, i in enumerate(self.fixed) if axis not in self.axes]
         return ", ".join(fixed)
 
 
@@ -202,12 +202,12 @@ class _LazyPlane:
         self.shape = (*shape, int(data.shape[-1])) if colour else shape
         self.ndim = len(self.shape)
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        key = key if isinstance(key, tuple) else (key,)
-        rows, cols, *rest = (*key, *(slice(None),) * (self.ndim - len(key)))
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        key: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+        rows, cols, *rest = list(key) + [slice(None)] * (self.ndim - len(key))
         inside = dict(zip(self._plane.axes, (rows, cols), strict=True))
-        index = tuple(inside.get(a, i) for a, i in enumerate(self._plane.index))
-        return np.asarray(self._data[(*index, *rest)])
+        whole = [inside.get(a, i) for a, i in enumerate(self._plane.fixed)]
+        return np.asarray(self._data[(*whole, *rest)])
 
 
 class _Stack:
@@ -219,9 +219,9 @@ class _Stack:
         self.shape = (*planes[0].shape, len(planes))
         self.ndim = 3
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        key = key if isinstance(key, tuple) else (key,)
-        rows, cols, channels = (*key, *(slice(None),) * (3 - len(key)))
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        key: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+        rows, cols, channels = list(key) + [slice(None)] * (3 - len(key))
         chosen = np.arange(len(self._planes))[channels]
         read = [np.asarray(self._planes[c][rows, cols]) for c in np.atleast_1d(chosen)]
         stacked = np.stack(read, axis=-1).astype(self.dtype, copy=False)

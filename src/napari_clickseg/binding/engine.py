@@ -1,0 +1,356 @@
+"""The sessions of one image, one for each plane; everything here runs in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit, MoveMark, RemoveMark
+from napari_clickseg.binding.planes import Plane, PlaneImage
+from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf, Tell
+from napari_clickseg.boxes import Box
+from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.image import ImageSource
+from napari_clickseg.models.cache import cache_folder
+from napari_clickseg.session import Change, ClickSession, SessionStats
+
+if TYPE_CHECKING:
+    from napari_clickseg.prediction.settings import FirstLook
+
+__all__ = ["Engine", "Options", "Report"]
+
+CancelCheck = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the dock says about how to answer; a snapshot for one job."""
+
+    model: ModelChoice
+    first_look: FirstLook = "search"
+    overlap: str = "keep"
+    visible: Box | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job tells the thread that owns the layers.
+
+    Attributes
+    ----------
+    plane : Plane
+        Where it happened.
+    change : Change or None
+        What changed on the plane; None where nothing did.
+    marks : tuple of Mark
+        The clicks of the object in work.
+    boxes : dict of int to Box
+        The committed objects of the plane and where they lie.
+    stats : SessionStats
+        Of all planes together.
+    """
+
+    plane: Plane
+    change: Change | None
+    marks: tuple[Mark, ...]
+    boxes: dict[int, Box]
+    stats: SessionStats
+    can_undo: bool
+    can_redo: bool
+    drafted: bool
+    settled: bool
+    model: ModelFacts | None = None
+
+
+class Engine:
+    """One image's sessions.
+
+    Parameters
+    ----------
+    shelf : ModelShelf
+        Where models come from.
+    tell : callable
+        Told about loading and downloading.
+    """
+
+    def __init__(self, shelf: ModelShelf, tell: Tell) -> None:
+        self._shelf = shelf
+        self._tell = tell
+        self._sessions: dict[Plane, ClickSession] = {}
+        self._models: dict[Plane, Any] = {}
+        self._shown: dict[Plane, Any] = {}
+        self._saved: dict[Plane, ClickSession] = {}
+        self._highest = 0
+        #: Set from the dock while a download runs.
+        self.stop_loading = False
+
+    # ------------------------------------------------------------------- opening
+
+    def open(
+        self,
+        plane: Plane,
+        image: PlaneImage,
+        options: Options,
+        labels: NDArray[Any] | None,
+    ) -> Report:
+        """Begin with a plane, unless it is open already.
+
+        Parameters
+        ----------
+        labels : array, shape of the plane, or None
+            The objects that are there already.
+        """
+        session = self._sessions.get(plane)
+        if session is None:
+            choice = options.model
+            session = ClickSession(
+                choice.name, choice.device, precision=choice.precision
+            )
+            session.set_image(_source(image), labels=labels)
+            self._sessions[plane] = session
+            self._shown[plane] = image.contrast
+            self._highest = max([self._highest, *session.objects])
+        return self._report(plane, None, options)
+
+    def show(self, plane: Plane, image: PlaneImage, options: Options) -> Report:
+        """Look at the plane with the contrast that it has now on screen."""
+        session = self._sessions.get(plane)
+        if session is not None and self._shown[plane] != image.contrast:
+            session.set_contrast(image.contrast)
+            self._shown[plane] = image.contrast
+        return self._report(plane, None, options)
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._sessions.clear()
+        self._models.clear()
+
+    def warm_up(self, options: Options) -> ModelFacts | None:
+        """Load the model and run it once, so that the first click is quick."""
+        model = self._model(options.model)
+        session = ClickSession(model)
+        session.set_image(np.zeros((256, 256), np.uint8))
+        session.add_click((128, 128), settle=False)
+        return self._shelf.facts(options.model)
+
+    # --------------------------------------------------------------------- edits
+
+    def edit_marks(
+        self, plane: Plane, edits: list[MarkEdit], options: Options
+    ) -> Report:
+        """Do to the clicks what was done to the points; nothing is answered yet."""
+        session = self._session(plane)
+        change = None
+        for edit in edits:
+            match edit:
+                case AddMark(mark):
+                    change = session.add_click(
+                        mark.position, mark.positive, predict=False
+                    )
+                case RemoveMark(mark):
+                    if (index := _find(session, mark)) is not None:
+                        change = session.remove_click(index, predict=False)
+                case MoveMark(mark, to):
+                    if (index := _find(session, mark)) is not None:
+                        change = session.move_click(index, to.position, predict=False)
+        return self._report(plane, change, options)
+
+    def answer(
+        self, plane: Plane, options: Options, settle: bool, cancelled: CancelCheck
+    ) -> Report:
+        """Ask the model about the clicks as they stand, if it was not asked yet."""
+        session = self._session(plane)
+        if not session.pending and (session.settled or not settle):
+            return self._report(plane, None, options)
+        self._prepare(plane, options)
+        if session.pending:
+            change = session.update(
+                settle=settle, visible=options.visible, cancelled=cancelled
+            )
+        else:
+            change = session.settle(cancelled) or session.change
+        return self._report(plane, change, options)
+
+    def call(
+        self, plane: Plane, options: Options, name: str, *args: Any, **keywords: Any
+    ) -> Report:
+        """Call an edit of the session by its name."""
+        session = self._session(plane)
+        session.overlap = options.overlap  # type: ignore[assignment]
+        if session.pending and name == "commit":
+            self._prepare(plane, options)
+        result = getattr(session, name)(*args, **keywords)
+        change: Change | None = session.change
+        if name in {"undo", "redo"} and result is None:
+            change = None
+        self._highest = max([self._highest, *session.objects])
+        return self._report(plane, change, options)
+
+    def commit(self, plane: Plane, options: Options, label: int | None) -> Report:
+        """Commit the object; ids are unique over all planes of the image."""
+        session = self._session(plane)
+        if label is None and len(self._sessions) > 1 and not session.opened_label:
+            label = self._highest + 1
+        return self.call(plane, options, "commit", label)
+
+    def set_mask(self, plane: Plane, options: Options, mask: NDArray[Any]) -> Report:
+        """Take over what was painted into the live mask."""
+        session = self._session(plane)
+        painted = mask != 0
+        box = _difference(session.mask, painted)
+        change = None if box.empty else session.set_mask(painted[box.slices], box=box)
+        return self._report(plane, change, options)
+
+    def set_labels(
+        self, plane: Plane, options: Options, labels: NDArray[Any]
+    ) -> Report:
+        """Take over what was painted into the objects."""
+        session = self._session(plane)
+        box = _difference(session.labels, labels)
+        change = None if box.empty else session.set_labels(labels[box.slices], box=box)
+        self._highest = max([self._highest, *session.objects])
+        return self._report(plane, change, options)
+
+    def clear_labels(self, plane: Plane, options: Options) -> Report:
+        """Forget the objects of a plane, as their layer is gone."""
+        session = self._session(plane)
+        return self.set_labels(plane, options, np.zeros(session.shape, np.int32))
+
+    # -------------------------------------------------------------------- reading
+
+    def session(self, plane: Plane) -> ClickSession | None:
+        """Return the session of a plane, if it is open."""
+        return self._sessions.get(plane)
+
+    def whole(self, plane: Plane, options: Options) -> Report:
+        """Report all of the plane as changed: for layers that were made anew."""
+        session = self._session(plane)
+        box = Box.of_shape(session.shape)
+        change = replace(
+            session.change,
+            kind="whole",
+            bbox=box,
+            mask=session.mask,
+            labels=session.labels,
+            notices=(),
+            label=None,
+        )
+        return self._report(plane, change, options)
+
+    def save(self, plane: Plane, path: Path) -> Path:
+        """Write the session of a plane to a file of the user's choice."""
+        return self._session(plane).save(path)
+
+    def autosave(self, plane: Plane) -> None:
+        """Keep the session of a plane, without its image."""
+        session = self._session(plane)
+        path = _saved_path(session.image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        session.save(path, image=False)
+
+    def look_for_saved(self, plane: Plane, image: PlaneImage, options: Options) -> str:
+        """Return what was kept of this image in words; "" for nothing."""
+        source, choice = _source(image), options.model
+        path = _saved_path(source)
+        if not path.is_file():
+            return ""
+        try:
+            session = ClickSession.load(
+                path,
+                source,
+                model=choice.name,
+                device=choice.device,
+                precision=choice.precision,
+            )
+        except ClickSegError:  # damaged, or of another version: nothing to offer
+            return ""
+        if not session.objects and not session.in_work:
+            return ""
+        self._saved[plane] = session
+        return str(session.stats)
+
+    def resume(self, plane: Plane, options: Options) -> Report:
+        """Take up the session that :meth:`look_for_saved` found."""
+        session = self._saved.pop(plane)
+        self._sessions[plane] = session
+        self._shown[plane] = session.image.contrast
+        self._models.pop(plane, None)
+        self._highest = max([self._highest, *session.objects])
+        return self.whole(plane, options)
+
+    # ---------------------------------------------------------------------- parts
+
+    def _session(self, plane: Plane) -> ClickSession:
+        try:
+            return self._sessions[plane]
+        except KeyError:
+            raise SessionError(
+                "There is nothing here yet: click inside an object first."
+            ) from None
+
+    def _model(self, choice: ModelChoice) -> Any:
+        self.stop_loading = False
+        return self._shelf.get(choice, self._tell, lambda: self.stop_loading)
+
+    def _prepare(self, plane: Plane, options: Options) -> None:
+        """Give the session its model and its view."""
+        session = self._sessions[plane]
+        model = self._model(options.model)
+        if self._models.get(plane) is not model:
+            session.set_model(model)
+            self._models[plane] = model
+        if session.first_look != options.first_look:
+            session.first_look = options.first_look
+
+    def _report(self, plane: Plane, change: Change | None, options: Options) -> Report:
+        session = self._sessions[plane]
+        each = [s.stats for s in self._sessions.values()]
+        stats = SessionStats(
+            tuple(sorted((o for s in each for o in s.objects), key=lambda o: o.label)),
+            sum(s.current_clicks for s in each),
+        )
+        return Report(
+            plane=plane,
+            change=change,
+            marks=tuple(Mark(c.row, c.col, c.positive) for c in session.clicks),
+            boxes={label: o.pixels.box for label, o in session.objects.items()},
+            stats=stats,
+            can_undo=session.can_undo,
+            can_redo=session.can_redo,
+            drafted=session.in_work,
+            settled=session.settled,
+            model=self._shelf.facts(options.model),
+        )
+
+
+def _source(image: PlaneImage) -> ImageSource:
+    axis = len(image.array.shape) - 1 if image.colour else None
+    return ImageSource(image.array, contrast=image.contrast, channel_axis=axis)
+
+
+def _saved_path(image: ImageSource) -> Path:
+    return cache_folder() / "sessions" / f"{image.signature()}.clickseg"
+
+
+def _find(session: ClickSession, mark: Mark) -> int | None:
+    """Return the newest click that is this mark."""
+    for index in reversed(range(len(session.clicks))):
+        click = session.clicks[index]
+        if Mark(click.row, click.col, click.positive) == mark:
+            return index
+    return None
+
+
+def _difference(old: NDArray[Any], new: NDArray[Any]) -> Box:
+    """Return the smallest box around the pixels that differ."""
+    differs = old != new
+    rows = np.flatnonzero(differs.any(axis=1))
+    if rows.size == 0:
+        return Box(0, 0, 0, 0)
+    cols = np.flatnonzero(differs[rows[0] : rows[-1] + 1].any(axis=0))
+    return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)

@@ -1,0 +1,88 @@
+"""Keys, bound to our own layers only, so that nobody else's keys change.
+
+Taken: none of the keys that napari 0.9 gives to Points (1 to 5, A, P, S, Z,
+Delete), to Labels (1 to 7, B, E, F, L, M, P, X, Z, -, =, [, ], Escape, Enter) or to
+the viewer (V, Space, arrows, Ctrl+C/E/G/R/T/Y). Undo and redo replace those of the
+Labels layers, which know nothing of clicks; Enter is left to the polygon tool there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+__all__ = ["KEYS", "Key", "bind_keys"]
+
+
+class Key(NamedTuple):
+    """One action and the keys that call it.
+
+    Parameters
+    ----------
+    action : str
+        Method of :class:`napari_clickseg.napari_layers.ViewerClicks`.
+    text : str
+        What it does, in the words of the dock.
+    keys : tuple of str
+        As napari writes them; the first is the one that is shown.
+    points_only : tuple of str
+        Further keys on the Points layer, where a Labels layer needs them itself.
+    """
+
+    action: str
+    text: str
+    keys: tuple[str, ...]
+    points_only: tuple[str, ...] = ()
+
+
+KEYS = (
+    Key("toggle_sign", "Switch between adding and removing", ("T",)),
+    Key("undo", "Undo", ("Control-Z",)),
+    Key("redo", "Redo", ("Control-Shift-Z",)),
+    Key("commit", "Commit the object, start the next", ("N",), ("Enter",)),
+    Key("discard", "Discard the unfinished object", ("Q",)),
+    Key("next_object", "Show the next object", ("G",)),
+    Key("previous_object", "Show the previous object", ("H",)),
+    Key("reopen", "Reopen the object shown, or under the mouse", ("R",)),
+)
+
+
+def bind_keys(
+    layer: Layer, call: Callable[[str], None], *, points: bool
+) -> Callable[[], None]:
+    """Bind all keys on one layer instance; returns how to take them off again.
+
+    Parameters
+    ----------
+    layer : Layer
+        One of ours.
+    call : callable
+        Called with the name of the action. It must not keep the viewer alive.
+    points : bool
+        Whether this is the Points layer.
+    """
+    bound: list[str] = []
+    for key in KEYS:
+        for name in (*key.keys, *(key.points_only if points else ())):
+            layer.bind_key(name, _presser(call, key.action), overwrite=True)
+            bound.append(name)
+
+    def unbind() -> None:
+        for name in bound:
+            layer.bind_key(name, None, overwrite=True)
+
+    return unbind
+
+
+def _presser(
+    call: Callable[[str], None], action: str
+) -> Callable[[Layer], Generator[None, None, None] | None]:
+    def pressed(_layer: Layer) -> None:
+        call(action)
+
+    pressed.__name__ = f"clickseg_{action}"
+    pressed.__doc__ = next(key.text for key in KEYS if key.action == action)
+    return pressed

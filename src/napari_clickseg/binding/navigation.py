@@ -1,0 +1,171 @@
+"""What keys, buttons and the command palette do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clickseg.binding import own_layers
+from napari_clickseg.binding.saving import Saving
+from napari_clickseg.errors import ClickSegError, SessionError
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_clickseg.worker import Job
+
+__all__ = ["Navigation"]
+
+
+class Navigation(Saving):
+    """Actions without arguments; none of them waits or raises."""
+
+    def act(self, action: str) -> None:
+        """Do what a key or button asks for, and say what went wrong."""
+        self._guarded(getattr(self, f"_act_{action}"))
+
+    # ---------------------------------------------------------------------- choices
+
+    def choose(self, image: Image) -> None:
+        """Click on this image from now on."""
+        self._guarded(lambda: self.set_image_layer(image))
+
+    def choose_objects(self, layer: Labels | None) -> None:
+        """Put objects into this layer; None: into a new one."""
+
+        def take() -> None:
+            if layer is None and self.image is not None:
+                with self._quietly():
+                    new = own_layers.add_objects(self.viewer, self.image)
+                self.set_objects_layer(new)
+                self.activate()
+            else:
+                self.set_objects_layer(layer)
+
+        self._guarded(take)
+
+    def set_use_channels(self, on: bool) -> None:
+        """Show the model all visible images of one shape together, or one."""
+        if on != self.use_channels and self.image is not None:
+            self.use_channels = on
+            self._guarded(self.plane_source)
+            self._image_replaced(self.image)
+
+    def _guarded(self, function: Callable[[], Any]) -> None:
+        try:
+            function()
+        except ClickSegError as error:
+            self.failed(error)
+
+    # ---------------------------------------------------------------------- actions
+
+    def set_sign(self, positive: bool) -> None:
+        """Let plain clicks add (True) or take away (False)."""
+        self.make_ready()
+        if self.points is not None:
+            self.points.positive = positive
+        self.changed.emit()
+
+    def commit_job(self, label: int | None = None) -> Job:
+        """Commit the object in work."""
+        if self._objects_touched and self.plane is not None:
+            context = self.context
+            if context is not None and self.plane in context.opened:
+                self._send_objects(self.plane)
+        return self.edit(
+            lambda engine, plane, o: engine.commit(plane, o, label), answer=False
+        )
+
+    def _act_toggle_sign(self) -> None:
+        self.set_sign(not self.positive)
+
+    def _act_undo(self) -> None:
+        self.edit(lambda engine, plane, o: engine.call(plane, o, "undo"))
+
+    def _act_redo(self) -> None:
+        self.edit(lambda engine, plane, o: engine.call(plane, o, "redo"))
+
+    def _act_commit(self) -> None:
+        self.commit_job()
+
+    def _act_discard(self) -> None:
+        self.edit(
+            lambda engine, plane, o: engine.call(plane, o, "discard"), answer=False
+        )
+
+    def _act_next_object(self) -> None:
+        self._step_object(1)
+
+    def _act_previous_object(self) -> None:
+        self._step_object(-1)
+
+    def _act_reopen(self) -> None:
+        label = self._object_under_mouse() or self.shown_object
+        if label is None:
+            raise SessionError(
+                "Which object? Put the mouse on it, or show it with G and H, then "
+                "press R."
+            )
+        self.shown_object = None
+        self.edit(lambda engine, plane, o: engine.call(plane, o, "reopen", label))
+
+    def _act_delete(self) -> None:
+        label = self.shown_object
+        if label is None:
+            raise SessionError("Which object? Show it with G and H first.")
+        self.shown_object = None
+        self.edit(
+            lambda engine, plane, o: engine.call(plane, o, "delete", label),
+            answer=False,
+        )
+
+    # ------------------------------------------------------------------------ parts
+
+    def _step_object(self, step: int) -> None:
+        """Show the next object of this plane."""
+        self._open(None)
+        report = self.report
+        labels = sorted(report.boxes) if report is not None else []
+        if not labels:
+            raise SessionError("There is no object yet: click one, then press N.")
+        if self.shown_object in labels:
+            position = labels.index(self.shown_object) + step
+        else:
+            position = 0 if step > 0 else -1
+        self.show_object(labels[position % len(labels)])
+
+    def show_object(self, label: int) -> None:
+        """Bring an object into the middle of the view."""
+        report, plane, objects = self.report, self.plane, self.objects
+        if report is None or plane is None or label not in report.boxes:
+            raise SessionError(f"There is no object {label} on this plane.")
+        box = report.boxes[label]
+        self.shown_object = label
+        viewer, image = self.viewer, self.image
+        if image is not None:
+            middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
+            world = image.data_to_world(plane.to_data(middle))
+            centre = [world[axis] for axis in viewer.dims.displayed]
+            viewer.camera.center = (*viewer.camera.center[:-2], *centre[-2:])
+        if objects is not None:
+            objects.selected_label = label
+        number, count = sorted(report.boxes).index(label) + 1, len(report.boxes)
+        self.say(f"Object {label} ({number} of {count}). R: reopen and correct it.")
+        self.changed.emit()
+
+    def _object_under_mouse(self) -> int | None:
+        plane, image, objects = self.plane, self.image, self.objects
+        if plane is None or image is None or objects is None:
+            return None
+        place = image.world_to_data(self.viewer.cursor.position)
+        row, col = (int(np.round(value)) for value in plane.to_plane(place))
+        height, width = plane.shape_in(objects.data.shape)
+        if not (0 <= row < height and 0 <= col < width):
+            return None
+        whole = plane.to_data((row, col))
+        label = int(np.asarray(objects.data[tuple(int(v) for v in whole)]))
+        report = self.report
+        known = report is not None and label in report.boxes
+        return label if known or (label and report is None) else None

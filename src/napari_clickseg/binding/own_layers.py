@@ -1,0 +1,141 @@
+"""The layers that the plugin adds beside an image, on the image's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clickseg.binding.planes import data_shape
+from napari_clickseg.binding.points import new_points_keywords
+from napari_clickseg.errors import MaskError
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer, Points
+
+__all__ = [
+    "add_mask",
+    "add_objects",
+    "add_points",
+    "check_objects",
+    "follow_grid",
+    "image_layers",
+    "is_ours",
+]
+
+CLICKS, MASK, OBJECTS = "Clicks", "Mask", "Objects"
+#: In ``layer.metadata``: which of our layers this is.
+MARK = "napari-clickseg"
+MASK_COLOR = "#1e90ff"
+#: Attributes that place a layer in the world, and tell when they change.
+PLACING = ("scale", "translate", "rotate", "shear", "affine")
+_ALSO_PLACING = ("units", "axis_labels")
+
+
+def is_ours(layer: Layer, kind: str | None = None) -> bool:
+    """Whether the plugin made this layer (of this kind)."""
+    made = layer.metadata.get(MARK)
+    return made is not None and kind in (None, made)
+
+
+def image_layers(viewer: ViewerModel) -> list[Image]:
+    """Return the images of a viewer that can be clicked on, top first."""
+    from napari.layers import Image, Labels
+
+    return [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Image)
+        and not isinstance(layer, Labels)
+        and layer.ndim >= 2
+    ]
+
+
+def add_points(viewer: ViewerModel, image: Image) -> Points:
+    """Add the empty layer for clicks on top."""
+    keywords = new_points_keywords(image.ndim) | _grid(image)
+    return viewer.add_points(name=CLICKS, metadata={MARK: CLICKS}, **keywords)
+
+
+def add_mask(viewer: ViewerModel, image: Image) -> Labels:
+    """Add the empty layer for the live mask."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colors = {None: MASK_COLOR, 0: "transparent", 1: MASK_COLOR}
+    layer = viewer.add_labels(
+        _zeros(image, np.uint8),
+        name=MASK,
+        metadata={MARK: MASK},
+        opacity=0.5,
+        colormap=DirectLabelColormap(color_dict=colors),
+        **_grid(image),
+    )
+    layer.selected_label = 1
+    layer.brush_size = 10
+    return layer
+
+
+def add_objects(viewer: ViewerModel, image: Image) -> Labels:
+    """Add the empty layer for committed objects."""
+    return viewer.add_labels(
+        _zeros(image, np.int32),
+        name=f"{OBJECTS} of {image.name}",
+        metadata={MARK: OBJECTS},
+        opacity=0.45,
+        **_grid(image),
+    )
+
+
+def check_objects(layer: Labels, image: Image) -> None:
+    """Refuse a Labels layer that cannot take the objects of an image.
+
+    Raises
+    ------
+    MaskError
+        With what to do.
+    """
+    shape = data_shape(image)
+    if tuple(layer.data.shape) != shape:
+        raise MaskError(
+            f"'{layer.name}' has shape {tuple(layer.data.shape)}, but '{image.name}' "
+            f"has {shape}: choose a Labels layer of that shape, or a new one."
+        )
+
+
+def follow_grid(image: Image, layer: Layer) -> Callable[[], None]:
+    """Keep a layer where its image is; returns how to stop."""
+    stops: list[Callable[[], None]] = []
+    for name in PLACING:
+        emitter = getattr(image.events, name)
+
+        def moved(_event: Any = None, name: str = name) -> None:
+            setattr(layer, name, getattr(image, name))
+
+        emitter.connect(moved)
+        stops.append(partial(emitter.disconnect, moved))
+
+    def stop() -> None:
+        for each in stops:
+            each()
+
+    return stop
+
+
+def _grid(image: Image) -> dict[str, Any]:
+    names = [name for name in (*PLACING, *_ALSO_PLACING) if hasattr(image, name)]
+    return {name: getattr(image, name) for name in names}
+
+
+def _zeros(image: Image, dtype: Any) -> Any:
+    """Return zeros of the image's shape; pages nobody writes to cost no memory."""
+    shape = data_shape(image)
+    try:
+        return np.zeros(shape, dtype)
+    except MemoryError:
+        raise MaskError(
+            f"There is not enough memory for labels of shape {shape}: choose a Labels "
+            "layer on disk (for example from zarr) for the objects, or crop the image."
+        ) from None

@@ -1,0 +1,276 @@
+"""Clicks as an ordinary Points layer: napari's own tools edit them.
+
+The layer holds the clicks of the object in work on the plane that is on screen.
+Whatever changes them (a click in "add" mode, dragging, the Delete key, a script, the
+features table) is noticed by comparing the layer with what was last shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clickseg.binding.marks import Mark, MarkEdit, edit_marks
+from napari_clickseg.binding.planes import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.layers import Points
+
+__all__ = ["NEGATIVE", "POSITIVE", "ClickPoints", "new_points_keywords"]
+
+SIGN = "sign"
+POSITIVE, NEGATIVE = "positive", "negative"
+COLORS = {POSITIVE: "#1baf5c", NEGATIVE: "#f0442e"}
+SYMBOLS = {POSITIVE: "disc", NEGATIVE: "x"}
+#: Points keep this size on screen, in pixels, at any zoom.
+SCREEN_SIZE = 11
+#: A press this near to a click (screen pixels) takes hold of it.
+GRAB_DISTANCE = 9.0
+#: napari takes a press for a click while the mouse moves less than this.
+DRAG_THRESHOLD = 5
+#: Held while clicking, these turn the sign around.
+SIGN_MODIFIERS = frozenset({"Shift", "Control"})
+RIGHT_BUTTON = 2
+
+
+def new_points_keywords(ndim: int) -> dict[str, Any]:
+    """Return the arguments for ``viewer.add_points`` of an empty click layer."""
+    return {
+        "data": np.empty((0, ndim)),
+        "ndim": ndim,
+        "features": {SIGN: np.empty(0, dtype=object)},
+        "feature_defaults": {SIGN: POSITIVE},
+        "face_color": SIGN,
+        "face_color_cycle": COLORS,
+        "border_color": "white",
+        "border_width": 0.12,
+        "size": SCREEN_SIZE,
+        "canvas_size_limits": (SCREEN_SIZE, SCREEN_SIZE),
+        "symbol": SYMBOLS[POSITIVE],
+        "opacity": 1.0,
+    }
+
+
+class ClickPoints:
+    """Watches the Points layer, and writes the session's clicks into it.
+
+    Parameters
+    ----------
+    layer : Points
+        Made with :func:`new_points_keywords`.
+    on_edits : callable
+        Called with the edits that the user (or a script) made to the layer on the
+        plane that is shown.
+    on_elsewhere : callable
+        Called with a position (n-D) and sign that were put onto another plane.
+    on_hover : callable
+        Called when the mouse moves over the canvas while the layer is active.
+    """
+
+    def __init__(
+        self,
+        layer: Points,
+        on_edits: Callable[[list[MarkEdit]], None],
+        on_elsewhere: Callable[[tuple[float, ...], bool], None],
+        on_hover: Callable[[], None],
+    ) -> None:
+        self.layer = layer
+        self.positive = True
+        self._on_edits = on_edits
+        self._on_elsewhere = on_elsewhere
+        self._on_hover = on_hover
+        self._plane: Plane | None = None
+        self._shown: tuple[Mark, ...] = ()
+        self._busy = False
+        self._turned = False
+        self._grabbed: int | None = None
+        layer.events.data.connect(self._data_changed)
+        layer.events.features.connect(self._features_changed)
+        layer.events.set_data.connect(self._maybe_pasted)
+        layer.mouse_drag_callbacks.append(self._on_drag)
+        layer.mouse_move_callbacks.append(self._on_move)
+
+    # ------------------------------------------------------------------ showing
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The clicks as they were last shown or noticed."""
+        return self._shown
+
+    def show(self, plane: Plane | None, marks: Sequence[Mark]) -> None:
+        """Make the layer show these clicks of this plane."""
+        marks = tuple(marks)
+        if plane == self._plane and marks == self._shown == self._read():
+            return
+        self._plane, self._shown = plane, marks
+        places = [] if plane is None else [plane.to_data(m.position) for m in marks]
+        signs = [POSITIVE if mark.positive else NEGATIVE for mark in marks]
+        with self._quietly():
+            layer = self.layer
+            layer.selected_data = set()
+            layer.data = np.array(places).reshape(len(places), layer.ndim)
+            layer.features = {SIGN: np.array(signs, dtype=object)}
+            if signs:
+                layer.symbol = [SYMBOLS[sign] for sign in signs]
+            layer.refresh()
+
+    def disconnect(self) -> None:
+        """Leave the layer to itself."""
+        layer = self.layer
+        for event, callback in (
+            (layer.events.data, self._data_changed),
+            (layer.events.features, self._features_changed),
+            (layer.events.set_data, self._maybe_pasted),
+        ):
+            event.disconnect(callback)
+        for callbacks, function in (
+            (layer.mouse_drag_callbacks, self._on_drag),
+            (layer.mouse_move_callbacks, self._on_move),
+        ):
+            if function in callbacks:
+                callbacks.remove(function)
+
+    # ----------------------------------------------------------------- noticing
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        busy, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = busy
+
+    def _read(self) -> tuple[Mark, ...] | None:
+        """Return the clicks in the layer; None where one is on another plane."""
+        plane, layer = self._plane, self.layer
+        if plane is None:
+            return None if len(layer.data) else ()
+        if len(layer.features) != len(layer.data):
+            return None  # in the middle of a change
+        signs = list(layer.features.get(SIGN, []))
+        marks = []
+        for index, place in enumerate(layer.data):
+            positive = index >= len(signs) or signs[index] != NEGATIVE
+            if not plane.holds(place):
+                return None
+            marks.append(Mark(*plane.to_plane(place), positive))
+        return tuple(marks)
+
+    def _data_changed(self, event: Any) -> None:
+        if self._busy:
+            return
+        action = str(getattr(event, "action", "changed"))
+        if action == "adding":
+            self._set_next_sign()
+        elif action in {"added", "removed", "changed"}:
+            if action == "added" and self._grabbed is not None:
+                self._grabbed = None
+                self._swallow()
+            else:
+                self._notice()
+            self._turned = False
+
+    def _features_changed(self, _event: Any) -> None:
+        if not self._busy:
+            self._notice()
+
+    def _maybe_pasted(self, _event: Any) -> None:
+        # Pasting tells nobody but through a refresh.
+        if not self._busy and len(self.layer.data) > len(self._shown):
+            self._notice()
+
+    def _notice(self) -> None:
+        with self._quietly():
+            self._send_away_strangers()
+            marks = self._read()
+            if marks is None or marks == self._shown:
+                return
+            edits = edit_marks(self._shown, marks)
+            self._shown = marks
+            self._draw_symbols(marks)
+        self._on_edits(edits)
+
+    def _send_away_strangers(self) -> None:
+        """Hand clicks on other planes to those planes: they are not shown here."""
+        plane, layer = self._plane, self.layer
+        if plane is None or layer.ndim == 2:
+            return
+        here = np.array([plane.holds(place) for place in layer.data], dtype=bool)
+        if here.all():
+            return
+        signs = list(layer.features[SIGN])
+        away = [
+            (tuple(float(x) for x in layer.data[i]), signs[i] != NEGATIVE)
+            for i in np.flatnonzero(~here)
+        ]
+        layer.data = layer.data[here].reshape(-1, layer.ndim)
+        kept = [sign for sign, stays in zip(signs, here, strict=True) if stays]
+        layer.features = {SIGN: np.array(kept, dtype=object)}
+        for place, positive in away:
+            self._on_elsewhere(place, positive)
+
+    def _draw_symbols(self, marks: Sequence[Mark]) -> None:
+        wanted = [SYMBOLS[POSITIVE if m.positive else NEGATIVE] for m in marks]
+        if wanted and [str(s) for s in self.layer.symbol] != wanted:
+            self.layer.symbol = wanted
+
+    # -------------------------------------------------------------------- mouse
+
+    def _set_next_sign(self) -> None:
+        sign = POSITIVE if self.positive != self._turned else NEGATIVE
+        with self._quietly(), self.layer.block_update_properties():
+            self.layer.feature_defaults = {SIGN: sign}
+            self.layer.current_symbol = SYMBOLS[sign]
+
+    def _swallow(self) -> None:
+        """Take back the point that napari added on top of one that was pressed."""
+        with self._quietly():
+            self.layer.data = self.layer.data[:-1]
+
+    def _on_move(self, _layer: Points, _event: Any) -> None:
+        self._on_hover()
+
+    def _on_drag(self, layer: Points, event: Any) -> Generator[None, None, None]:
+        """Turn the sign while a modifier is held; drag a click in "add" mode."""
+        turned = bool(SIGN_MODIFIERS & {str(m) for m in event.modifiers})
+        self._turned = turned or event.button == RIGHT_BUTTON
+        self._grabbed = self._find(event) if str(layer.mode) == "add" else None
+        index, begin, moved = self._grabbed, np.array(event.pos), False
+        start = np.array(layer.world_to_data(event.position))
+        offset = 0.0 if index is None else layer.data[index] - start
+        yield
+        while event.type == "mouse_move":
+            way = float(np.linalg.norm(begin - event.pos))
+            moved = moved or way >= DRAG_THRESHOLD
+            if index is not None and index < len(layer.data):
+                event.handled = True  # the camera stays where it is
+                if moved:
+                    self._drag_to(index, layer.world_to_data(event.position) + offset)
+            yield
+        if moved:  # napari will not take this for a click
+            self._grabbed, self._turned = None, False
+            if index is not None:
+                self._notice()
+
+    def _drag_to(self, index: int, position: Any) -> None:
+        places = self.layer.data.copy()
+        places[index] = position
+        with self._quietly():
+            self.layer.data = places
+
+    def _find(self, event: Any) -> int | None:
+        """Return the click under the mouse."""
+        layer = self.layer
+        if not len(layer.data) or self._plane is None:
+            return None
+        mouse = np.array(event.position, dtype=float)[-layer.ndim :]
+        places = np.array([layer.data_to_world(place) for place in layer.data])
+        distances = np.linalg.norm(places[:, -layer.ndim :] - mouse, axis=1)
+        nearest = int(np.argmin(distances))
+        zoom = float(getattr(event, "camera_zoom", 1.0))
+        return nearest if distances[nearest] * zoom <= GRAB_DISTANCE else None

@@ -1,0 +1,405 @@
+"""Which layers of a viewer play which part, and what happens to them.
+
+A :class:`Stage` adds and removes layers, follows the plane on screen and notices
+what the user does to the layers. What follows from that is for its subclass.
+It holds the viewer weakly, so that a closed viewer can be freed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_clickseg.binding import own_layers
+from napari_clickseg.binding.keys import bind_keys
+from napari_clickseg.binding.marks import MarkEdit
+from napari_clickseg.binding.planes import (
+    Plane,
+    PlaneImage,
+    data_shape,
+    displayed_plane,
+    plane_image,
+)
+from napari_clickseg.binding.points import ClickPoints
+from napari_clickseg.errors import ClickSegError, ImageError
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Points
+
+__all__ = ["Stage"]
+
+MAX_CHANNELS = 3
+
+
+class Stage:
+    """The layers of one viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer itself, not a proxy of it.
+    """
+
+    #: Something that a dock shows has changed.
+    changed = Signal()
+    #: A sentence for the status line, and its kind: "hint", "busy" or "error".
+    message = Signal(str, str)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = weakref.ref(viewer)
+        self.image: Image | None = None
+        self.points: ClickPoints | None = None
+        self.mask: Labels | None = None
+        self.objects: Labels | None = None
+        self.plane: Plane | None = None
+        self.use_channels = False
+        self._quiet = 0
+        self._objects_touched = False
+        self._image_stops: list[Callable[[], None]] = []
+        self._points_stops: list[Callable[[], None]] = []
+        self._mask_stops: list[Callable[[], None]] = []
+        self._objects_stops: list[Callable[[], None]] = []
+        layers, dims = viewer.layers.events, viewer.dims.events
+        # After napari's own listeners, for which the layer must be settled first.
+        layers.inserted.connect(self._layer_inserted, position="last")
+        layers.removed.connect(self._layer_removed, position="last")
+        for name in ("current_step", "order", "ndisplay"):
+            getattr(dims, name).connect(self._plane_maybe_changed, position="last")
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer.
+
+        Raises
+        ------
+        ImageError
+            If it is gone.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            raise ImageError("The viewer of these clicks is closed: open another.")
+        return viewer
+
+    # -------------------------------------------------------------------- choosing
+
+    def images(self) -> list[Image]:
+        """Return the images to choose from, top first."""
+        return own_layers.image_layers(self.viewer)
+
+    def objects_choices(self) -> list[Labels]:
+        """Return the Labels layers that can take the objects of the image."""
+        from napari.layers import Labels
+
+        image = self.image
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Labels)
+            and image is not None
+            and not own_layers.is_ours(layer, own_layers.MASK)
+            and tuple(layer.data.shape) == data_shape(image)
+        ]
+
+    def choose_image(self) -> Image | None:
+        """Return the image that is selected, or else the topmost visible one."""
+        images = self.images()
+        active = self.viewer.layers.selection.active
+        if active in images:
+            return active
+        visible = [image for image in images if image.visible]
+        return (visible or images or [None])[0]
+
+    def set_image_layer(self, image: Image | None) -> None:
+        """Click on this image from now on; None: on none."""
+        if image is self.image:
+            return
+        self._leave_image()
+        self.image = image
+        if image is not None:
+            self._image_stops = [
+                _connected(image.events.data, self._image_data_changed),
+                _connected(image.events.name, self._tell_changed),
+            ]
+            self._enter_image(image)
+            self.make_ready()
+        self.changed.emit()
+
+    def set_objects_layer(self, layer: Labels | None) -> None:
+        """Put committed objects into this layer; None: into a new one of ours.
+
+        Raises
+        ------
+        MaskError
+            If the layer does not fit the image.
+        """
+        if layer is not None and self.image is not None:
+            own_layers.check_objects(layer, self.image)
+        self._stop(self._objects_stops)
+        self.objects = layer
+        if layer is not None:
+            self._objects_stops += [
+                _connected(layer.events.paint, self._objects_painted_event),
+                _connected(layer.events.data, self._objects_painted_event),
+                _connected(layer.events.set_data, self._objects_maybe_touched),
+                _connected(layer.events.name, self._tell_changed),
+            ]
+            if own_layers.is_ours(layer) and self.image is not None:
+                self._objects_stops += [
+                    own_layers.follow_grid(self.image, layer),
+                    bind_keys(layer, self._key_caller(), points=False),
+                ]
+        self._objects_chosen()
+        self.changed.emit()
+
+    # --------------------------------------------------------------------- layers
+
+    def make_ready(self) -> None:
+        """Add those of our layers that are missing, ready for the first click."""
+        image = self.image
+        if image is None:
+            return
+        viewer = self.viewer
+        with self._quietly():
+            if self.objects is None:
+                self.set_objects_layer(own_layers.add_objects(viewer, image))
+            if self.mask is None:
+                self._take_mask(own_layers.add_mask(viewer, image))
+            if self.points is None:
+                self._take_points(own_layers.add_points(viewer, image))
+        self._follow_plane()
+        self.activate()
+
+    def activate(self) -> None:
+        """Select the click layer in the mode that adds clicks."""
+        if self.points is not None:
+            layer = self.points.layer
+            self.viewer.layers.selection.active = layer
+            layer.mode = "add"
+
+    def plane_source(self) -> PlaneImage:
+        """Return what the session reads of the plane on screen.
+
+        Raises
+        ------
+        ImageError
+            If there is no image, or no plane of it on screen.
+        """
+        if self.image is None:
+            raise ImageError("There is no image yet: open one in napari first.")
+        if self.plane is None:
+            displayed_plane(self.viewer, self.image)  # says what is wrong
+            raise ImageError("No plane of the image is on screen.")
+        return plane_image(self.channel_layers(), self.plane)
+
+    def channel_layers(self) -> list[Image]:
+        """Return the layers that the model sees: the image, or visible channels."""
+        image = self.image
+        if image is None:
+            return []
+        if not self.use_channels or image.rgb:
+            return [image]
+        shape = data_shape(image)
+        others = [
+            layer
+            for layer in self.images()
+            if layer is not image
+            and layer.visible
+            and not layer.rgb
+            and data_shape(layer) == shape
+        ]
+        return [image, *others][:MAX_CHANNELS]
+
+    def close(self) -> None:
+        """Let go of all layers and of the viewer; they stay as they are."""
+        self._forget_layers()
+        self._stop(self._image_stops)
+        self.image = None
+        viewer = self._viewer()
+        if viewer is not None:
+            layers, dims = viewer.layers.events, viewer.dims.events
+            layers.inserted.disconnect(self._layer_inserted)
+            layers.removed.disconnect(self._layer_removed)
+            for name in ("current_step", "order", "ndisplay"):
+                getattr(dims, name).disconnect(self._plane_maybe_changed)
+
+    def _take_points(self, layer: Points) -> None:
+        assert self.image is not None
+        points = ClickPoints(
+            layer, self._points_edited, self._point_elsewhere, self._hovered
+        )
+        self.points = points
+        self._points_stops += [
+            points.disconnect,
+            own_layers.follow_grid(self.image, layer),
+            bind_keys(layer, self._key_caller(), points=True),
+        ]
+
+    def _take_mask(self, layer: Labels) -> None:
+        assert self.image is not None
+        self.mask = layer
+        self._mask_stops += [
+            _connected(layer.events.paint, self._mask_painted_event),
+            _connected(layer.events.data, self._mask_painted_event),
+            own_layers.follow_grid(self.image, layer),
+            bind_keys(layer, self._key_caller(), points=False),
+        ]
+
+    def _forget_layers(self) -> None:
+        for stops in (self._points_stops, self._mask_stops, self._objects_stops):
+            self._stop(stops)
+        self.points = self.mask = self.objects = None
+        self.plane = None
+
+    def _leave_image(self) -> None:
+        """Take the click and mask layers away; the objects stay."""
+        points = None if self.points is None else self.points.layer
+        ours = [layer for layer in (points, self.mask) if layer is not None]
+        self._forget_layers()
+        self._stop(self._image_stops)
+        viewer = self.viewer
+        with self._quietly():
+            for layer in ours:
+                if layer in viewer.layers:
+                    viewer.layers.remove(layer)
+
+    @staticmethod
+    def _stop(stops: list[Callable[[], None]]) -> None:
+        while stops:
+            stops.pop()()
+
+    # --------------------------------------------------------------------- events
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Do not take our own changes for the user's."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+
+    def _layer_inserted(self, event: Any) -> None:
+        if self._quiet:
+            return
+        if self.image is None and event.value in self.images():
+            self._later(self._choose_if_none)
+        self.changed.emit()
+
+    def _choose_if_none(self) -> None:
+        if self.image is None:
+            self.set_image_layer(self.choose_image())
+
+    def _layer_removed(self, event: Any) -> None:
+        if self._quiet:
+            return
+        layer = event.value
+        if layer is self.image:
+            self._later(self._image_gone)
+        elif self.points is not None and layer is self.points.layer:
+            self._stop(self._points_stops)
+            self.points = None
+            self._points_gone()
+        elif layer is self.mask:
+            self._stop(self._mask_stops)
+            self.mask = None
+            self._mask_gone()
+        elif layer is self.objects:
+            self._stop(self._objects_stops)
+            self.objects = None
+            self._objects_gone()
+        self.changed.emit()
+
+    def _image_gone(self) -> None:
+        if self.image is not None and self.image not in self.viewer.layers:
+            self.set_image_layer(None)
+            self.set_image_layer(self.choose_image())
+
+    def _image_data_changed(self, _event: Any = None) -> None:
+        image = self.image
+        if image is not None:
+            self._image_replaced(image)
+
+    def _plane_maybe_changed(self, _event: Any = None) -> None:
+        self._follow_plane()
+
+    def _follow_plane(self) -> None:
+        image = self.image
+        if image is None:
+            return
+        try:
+            plane: Plane | None = displayed_plane(self.viewer, image)
+        except ClickSegError as error:
+            plane = None
+            self.message.emit(str(error), "error")
+        if plane != self.plane:
+            self.plane = plane
+            self._plane_changed()
+
+    def _mask_painted_event(self, _event: Any = None) -> None:
+        if not self._quiet:
+            self._mask_painted()
+
+    def _objects_painted_event(self, _event: Any = None) -> None:
+        if not self._quiet:
+            self._objects_painted()
+
+    def _objects_maybe_touched(self, _event: Any = None) -> None:
+        if not self._quiet:
+            self._objects_touched = True
+
+    def _tell_changed(self, _event: Any = None) -> None:
+        self.changed.emit()
+
+    def _key_caller(self) -> Callable[[str], None]:
+        """Return what a key calls; it does not keep this object alive."""
+        this = weakref.ref(self)
+
+        def call(action: str) -> None:
+            stage = this()
+            if stage is not None:
+                stage.act(action)
+
+        return call
+
+    # -------------------------------------------------- what the subclass makes of it
+
+    def act(self, action: str) -> None:
+        """Do what a key or button asks for."""
+        raise NotImplementedError
+
+    def _later(self, function: Callable[[], None]) -> None:
+        raise NotImplementedError
+
+    def _enter_image(self, image: Image) -> None: ...
+
+    def _image_replaced(self, image: Image) -> None: ...
+
+    def _objects_chosen(self) -> None: ...
+
+    def _points_edited(self, edits: list[MarkEdit]) -> None: ...
+
+    def _point_elsewhere(self, place: Sequence[float], positive: bool) -> None: ...
+
+    def _hovered(self) -> None: ...
+
+    def _mask_painted(self) -> None: ...
+
+    def _objects_painted(self) -> None: ...
+
+    def _plane_changed(self) -> None: ...
+
+    def _points_gone(self) -> None: ...
+
+    def _mask_gone(self) -> None: ...
+
+    def _objects_gone(self) -> None: ...
+
+
+def _connected(emitter: Any, callback: Callable[..., None]) -> Callable[[], None]:
+    emitter.connect(callback)
+    return lambda: emitter.disconnect(callback)

@@ -1,0 +1,65 @@
+"""What the command palette calls: the actions of the viewer that is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = [
+    "commit",
+    "discard",
+    "next_object",
+    "previous_object",
+    "redo",
+    "reopen",
+    "toggle_sign",
+    "undo",
+]
+
+
+def undo(viewer: napari.Viewer) -> None:
+    """Take back the last click, mask or commit."""
+    _act(viewer, "undo")
+
+
+def redo(viewer: napari.Viewer) -> None:
+    """Bring back what undo took."""
+    _act(viewer, "redo")
+
+
+def commit(viewer: napari.Viewer) -> None:
+    """Make the mask an object and start the next one."""
+    _act(viewer, "commit")
+
+
+def discard(viewer: napari.Viewer) -> None:
+    """Drop the object in work."""
+    _act(viewer, "discard")
+
+
+def toggle_sign(viewer: napari.Viewer) -> None:
+    """Switch between clicks that add and clicks that take away."""
+    _act(viewer, "toggle_sign")
+
+
+def next_object(viewer: napari.Viewer) -> None:
+    """Show the next object."""
+    _act(viewer, "next_object")
+
+
+def previous_object(viewer: napari.Viewer) -> None:
+    """Show the previous object."""
+    _act(viewer, "previous_object")
+
+
+def reopen(viewer: napari.Viewer) -> None:
+    """Reopen the object that is shown or under the mouse."""
+    _act(viewer, "reopen")
+
+
+def _act(viewer: napari.Viewer, action: str) -> None:
+    from napari_clickseg.napari_layers import attach
+
+    attach(viewer).act(action)

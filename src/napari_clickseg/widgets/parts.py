@@ -1,0 +1,184 @@
+"""Small pieces that the docks are put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+__all__ = [
+    "Badge",
+    "Choice",
+    "Fold",
+    "SignSwitch",
+    "StatusLine",
+    "button",
+    "form",
+]
+
+GREEN, RED, BLUE = "#1baf5c", "#f0442e", "#1e90ff"
+_RULE = "rgba(128, 128, 128, 90)"
+
+
+def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
+    """Return a push button that leaves the keyboard to the canvas."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.clicked.connect(lambda _checked=False: clicked())
+    return made
+
+
+def form(*rows: tuple[str, QWidget]) -> QWidget:
+    """Return labelled rows."""
+    widget = QWidget()
+    layout = QFormLayout(widget)
+    layout.setContentsMargins(0, 2, 0, 4)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    for name, field in rows:
+        layout.addRow(name, field) if name else layout.addRow(field)
+    return widget
+
+
+class Choice(QComboBox):
+    """A drop-down list of values with texts that tells only the user's choices."""
+
+    def __init__(self, chosen: Callable[[Any], Any], tip: str = "") -> None:
+        super().__init__()
+        self.setToolTip(tip)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setMinimumContentsLength(8)
+        self._values: list[Any] = []
+        self.activated.connect(lambda index: chosen(self._values[index]))
+
+    def offer(self, choices: list[tuple[str, Any]], current: Any) -> None:
+        """Show these texts and values, and which one holds."""
+        texts = [text for text, _ in choices]
+        self._values = [value for _, value in choices]
+        if texts != [self.itemText(i) for i in range(self.count())]:
+            self.clear()
+            self.addItems(texts)
+        # Identity: layers compare by what they hold.
+        found = (
+            i
+            for i, value in enumerate(self._values)
+            if value is current or (isinstance(value, str) and value == current)
+        )
+        self.setCurrentIndex(next(found, -1))
+
+
+class Badge(QLabel):
+    """A short word in a rounded frame: where the model runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.setStyleSheet(
+            f"QLabel {{ border: 1px solid {_RULE}; border-radius: 7px;"
+            " padding: 1px 7px; font-size: 10px; font-weight: bold; }"
+        )
+
+
+class SignSwitch(QWidget):
+    """Two halves: plain clicks add, or take away."""
+
+    def __init__(self, chosen: Callable[[bool], Any]) -> None:
+        super().__init__()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        self._halves: dict[bool, QToolButton] = {}
+        for positive, text, color, side in (
+            (True, "+  Add", GREEN, "left"),
+            (False, "\N{MINUS SIGN}  Take away", RED, "right"),
+        ):
+            half = QToolButton()
+            half.setText(text)
+            half.setCheckable(True)
+            half.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            half.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            half.setMinimumHeight(28)
+            half.setToolTip(
+                "What a plain click does (T switches; Shift+click does the other)"
+            )
+            half.setStyleSheet(
+                f"QToolButton {{ border: 1px solid {_RULE}; padding: 3px;"
+                f" border-top-{side}-radius: 5px; border-bottom-{side}-radius: 5px; }}"
+                f"QToolButton:checked {{ background: {color}; color: white;"
+                f" border-color: {color}; font-weight: bold; }}"
+            )
+            half.clicked.connect(lambda _checked=False, p=positive: chosen(p))
+            layout.addWidget(half)
+            self._halves[positive] = half
+
+    def show_sign(self, positive: bool) -> None:
+        """Light up the half that holds."""
+        for sign, half in self._halves.items():
+            half.setChecked(sign == positive)
+
+
+class StatusLine(QWidget):
+    """The sentence that says what is going on, with progress and a way to stop."""
+
+    def __init__(self, stop: Callable[[], Any]) -> None:
+        super().__init__()
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setMinimumHeight(34)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(6)
+        self._stop = button("Stop", "Stop loading", stop)
+        self._working = QWidget()
+        row = QHBoxLayout(self._working)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.bar, 1)
+        row.addWidget(self._stop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 2, 0, 2)
+        layout.setSpacing(3)
+        layout.addWidget(self.text)
+        layout.addWidget(self._working)
+        self._working.hide()
+
+    def show_hint(self, text: str, kind: str, busy: str, part: float | None) -> None:
+        """Show a sentence, or what takes a while."""
+        shown = f"{busy} \N{HORIZONTAL ELLIPSIS}" if busy else text
+        color = RED if kind == "error" and not busy else ""
+        self.text.setStyleSheet(f"color: {color};" if color else "")
+        self.text.setText(shown)
+        self._working.setVisible(bool(busy))
+        self.bar.setRange(0, 0 if part is None else 1000)
+        if part is not None:
+            self.bar.setValue(int(part * 1000))
+
+
+class Fold(QCollapsible):
+    """A section that opens and closes, and tells when."""
+
+    def __init__(
+        self, title: str, content: QWidget, is_open: bool, turned: Callable[[], Any]
+    ) -> None:
+        super().__init__(title)
+        self.setDuration(0)
+        self.addWidget(content)
+        if is_open:
+            self.expand(animate=False)
+        self.toggled.connect(lambda _open: turned())

@@ -1,0 +1,216 @@
+"""The folded sections of the segmentation dock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QWidget,
+)
+
+from napari_clickseg.binding.keys import KEYS
+from napari_clickseg.preferences import preferences
+from napari_clickseg.widgets.parts import Choice, button, form
+
+if TYPE_CHECKING:
+    from napari_clickseg.napari_layers import ViewerClicks
+
+__all__ = ["KeysSection", "ModelSection", "ObjectsSection", "ViewSection"]
+
+NEW_LAYER = "New layer"
+OVERLAPS = [
+    ("The older one keeps them", "keep"),
+    ("The newer one takes them", "overwrite"),
+    ("Whoever is surer", "probability"),
+]
+FIRST_LOOKS = [
+    ("By itself", "auto"),
+    ("What is on screen", "visible"),
+    ("Several windows around the click", "search"),
+    ("The whole image", "published"),
+]
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
+
+
+def _plain(names: list[str]) -> list[tuple[str, Any]]:
+    return [(name, name) for name in names]
+
+
+class ObjectsSection(QWidget):
+    """Where committed objects go, and the way back to them."""
+
+    def __init__(self, clicks: ViewerClicks) -> None:
+        super().__init__()
+        self._clicks = clicks
+        self.layer = Choice(self._choose, "The Labels layer that takes the objects")
+        self.overlap = Choice(
+            self._overlap, "Pixels that a new object shares with an older one"
+        )
+        steps = QWidget()
+        row = QHBoxLayout(steps)
+        row.setContentsMargins(0, 0, 0, 0)
+        for text, tip, action in (
+            ("\N{LEFTWARDS ARROW}", "Previous object (H)", "previous_object"),
+            ("\N{RIGHTWARDS ARROW}", "Next object (G)", "next_object"),
+            ("Reopen", "Correct this object by clicks (R)", "reopen"),
+            ("Delete", "Remove this object", "delete"),
+        ):
+            row.addWidget(button(text, tip, partial(clicks.act, action)))
+        form_widget = form(
+            ("Into", self.layer), ("Shared pixels", self.overlap), ("", steps)
+        )
+        self.setLayout(form_widget.layout())
+
+    def refresh(self) -> None:
+        """Show how things are."""
+        clicks = self._clicks
+        layers: list[tuple[str, Any]] = [
+            (layer.name, layer) for layer in clicks.objects_choices()
+        ]
+        self.layer.offer([*layers, (NEW_LAYER, None)], clicks.objects)
+        self.overlap.offer(OVERLAPS, clicks.overlap)
+
+    def _choose(self, layer: Any) -> None:
+        self._clicks.choose_objects(layer)
+
+    def _overlap(self, policy: str) -> None:
+        self._clicks.overlap = policy
+        preferences().set("clicks.overlap", policy)
+
+
+class ViewSection(QWidget):
+    """How the model looks at the image."""
+
+    def __init__(self, clicks: ViewerClicks) -> None:
+        super().__init__()
+        self._clicks = clicks
+        self.first_look = Choice(
+            self._look, "What the model sees at the first click of an object"
+        )
+        self.channels = QCheckBox("Visible images as channels")
+        self.channels.setToolTip(
+            "Show the model up to three visible grey images of one shape together"
+        )
+        self.channels.toggled.connect(self._channels)
+        self.settle = QCheckBox("Improve answers with a second look")
+        self.settle.toggled.connect(self._settle)
+        inside = form(
+            ("First look", self.first_look), ("", self.channels), ("", self.settle)
+        )
+        self.setLayout(inside.layout())
+
+    def refresh(self) -> None:
+        """Show how things are."""
+        self.first_look.offer(FIRST_LOOKS, self._clicks.first_look)
+        for box, state in (
+            (self.channels, self._clicks.use_channels),
+            (self.settle, self._clicks.settles),
+        ):
+            box.blockSignals(True)
+            box.setChecked(state)
+            box.blockSignals(False)
+
+    def _look(self, policy: str) -> None:
+        self._clicks.first_look = policy
+        preferences().set("clicks.first_look", policy)
+
+    def _settle(self, on: bool) -> None:
+        self._clicks.settles = on
+        preferences().set("clicks.settle", on)
+
+    def _channels(self, on: bool) -> None:
+        self._clicks.set_use_channels(on)
+
+
+class ModelSection(QWidget):
+    """Where the model runs, and models of one's own."""
+
+    def __init__(self, clicks: ViewerClicks, added: Callable[[], Any]) -> None:
+        super().__init__()
+        self._clicks, self._added = clicks, added
+        self.device = Choice(self._device, "Where the model runs")
+        self.precision = Choice(self._precision, "Arithmetic of the model")
+        self.autosave = QCheckBox("Keep work on disk after every object")
+        self.autosave.toggled.connect(self._autosave)
+        inside = form(
+            ("Device", self.device),
+            ("Precision", self.precision),
+            (
+                "",
+                button(
+                    "Weight file\N{HORIZONTAL ELLIPSIS}",
+                    "Use weights of your own (.safetensors, .pth)",
+                    self._file,
+                ),
+            ),
+            ("", self.autosave),
+        )
+        self.setLayout(inside.layout())
+
+    def refresh(self) -> None:
+        """Show how things are."""
+        model = self._clicks.model
+        devices = [*DEVICES, *({model.device} - set(DEVICES))]
+        self.device.offer(_plain(devices), model.device)
+        self.precision.offer(_plain(PRECISIONS), model.precision)
+        self.autosave.blockSignals(True)
+        self.autosave.setChecked(self._clicks.autosaves)
+        self.autosave.blockSignals(False)
+
+    def _device(self, device: str) -> None:
+        self._clicks.set_model(device=device)
+        preferences().set("model.device", device)
+
+    def _precision(self, precision: str) -> None:
+        self._clicks.set_model(precision=precision)
+        preferences().set("model.precision", precision)
+
+    def _autosave(self, on: bool) -> None:
+        self._clicks.autosaves = on
+        preferences().set("saving.autosave", on)
+
+    def _file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Weights of a click model", "", "Weights (*.safetensors *.pth *.pt)"
+        )
+        if path:
+            self._clicks.set_model(name=path)
+            self._added()
+
+
+class KeysSection(QWidget):
+    """Which keys there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 2, 0, 4)
+        layout.setColumnStretch(1, 1)
+        rows = [("Click", "Add (or take away, as chosen above)")]
+        rows.append(("Shift+Click", "The other of the two"))
+        rows += [
+            (" / ".join(_spoken(k) for k in (*key.keys, *key.points_only)), key.text)
+            for key in KEYS
+        ]
+        rows.append(("Drag, Delete", "Move or delete a click"))
+        for number, (keys, text) in enumerate(rows):
+            shown = QLabel(f"<b>{keys}</b>")
+            what = QLabel(text)
+            what.setWordWrap(True)
+            layout.addWidget(shown, number, 0)
+            layout.addWidget(what, number, 1)
+        note = QLabel("While one of the layers Clicks, Mask or Objects is selected.")
+        note.setWordWrap(True)
+        layout.addWidget(note, len(rows), 0, 1, 2)
+
+
+def _spoken(key: str) -> str:
+    return key.replace("Control", "Ctrl").replace("Meta", "Cmd").replace("-", "+")

@@ -1,0 +1,175 @@
+"""The dock "Click segmentation": a thin face of the viewer's click session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_clickseg.models.registry import list_models
+from napari_clickseg.napari_layers import attach
+from napari_clickseg.preferences import preferences
+from napari_clickseg.widgets.parts import (
+    Badge,
+    Choice,
+    Fold,
+    SignSwitch,
+    StatusLine,
+    button,
+    form,
+)
+from napari_clickseg.widgets.sections import (
+    KeysSection,
+    ModelSection,
+    ObjectsSection,
+    ViewSection,
+)
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["SegmentWidget"]
+
+
+class SegmentWidget(QWidget):
+    """Click objects of an image.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        All docks of a viewer, and the console, share one session.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.clicks = clicks = attach(viewer)
+        self._listed: Any = None
+        self.image = Choice(clicks.choose, "The image to click on")
+        self.model = Choice(self._choose_model, "The model that answers")
+        self.badge = Badge()
+        model = QWidget()
+        row = QHBoxLayout(model)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.model, 1)
+        row.addWidget(self.badge)
+        self.sign = SignSwitch(self._choose_sign)
+        self.status = StatusLine(clicks.stop)
+        self.resume = button("", "Clicks and objects of last time", clicks.resume)
+        self.undo = button("Undo", "Ctrl+Z", lambda: clicks.act("undo"))
+        self.redo = button("Redo", "Ctrl+Shift+Z", lambda: clicks.act("redo"))
+        self.discard = button(
+            "Discard", "Drop the unfinished object (Q)", lambda: clicks.act("discard")
+        )
+        self.commit = button(
+            "Commit object  (N)",
+            "Keep the object with the next label, and start another",
+            lambda: clicks.act("commit"),
+        )
+        self.commit.setMinimumHeight(32)
+        self.counter = QLabel()
+        self.counter.setAlignment(Qt.AlignmentFlag.AlignRight)
+        back = QWidget()
+        row = QHBoxLayout(back)
+        row.setContentsMargins(0, 0, 0, 0)
+        for each in (self.undo, self.redo, self.discard):
+            row.addWidget(each)
+        self.sections = {
+            "objects": ("Objects", ObjectsSection(clicks)),
+            "view": ("View", ViewSection(clicks)),
+            "model": ("Model and saving", ModelSection(clicks, self.refresh)),
+            "keys": ("Keys", KeysSection()),
+        }
+        is_open = set(str(preferences().get("dock.open_sections")).split(","))
+        self.folds = {
+            name: Fold(title, content, name in is_open, self._remember_folds)
+            for name, (title, content) in self.sections.items()
+        }
+        top = form(("Image", self.image), ("Model", model))
+        self._lay_out(
+            top, self.status, self.resume, self.sign, back, self.commit, self.counter
+        )
+        clicks.changed.connect(self.refresh)
+        clicks.message.connect(self._refresh_status)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show how things are."""
+        clicks = self.clicks
+        images: list[tuple[str, Any]] = [(i.name, i) for i in clicks.images()]
+        self.image.offer(images, clicks.image)
+        self._refresh_models()
+        self.sign.show_sign(clicks.positive)
+        report = clicks.report
+        self.undo.setEnabled(report is not None and report.can_undo)
+        self.redo.setEnabled(report is not None and report.can_redo)
+        drafted = report is not None and report.drafted
+        self.discard.setEnabled(drafted)
+        self.commit.setEnabled(drafted)
+        self.counter.setText(str(clicks.stats))
+        self.resume.setText(clicks.resume_text)
+        self.resume.setVisible(bool(clicks.resume_text))
+        for _title, section in self.sections.values():
+            if hasattr(section, "refresh"):
+                section.refresh()
+        self._refresh_status()
+
+    def _refresh_status(self, *_: Any) -> None:
+        self.status.show_hint(*self.clicks.hint, *self.clicks.busy)
+
+    def _refresh_models(self) -> None:
+        name, facts = self.clicks.model.name, self.clicks.model_facts
+        if self._listed == (name, facts):
+            return
+        self._listed = name, facts
+        choices = [
+            (_described(info), info.name) for info in list_models("segmentation")
+        ]
+        if name not in {value for _, value in choices}:
+            choices.append((name.replace("\\", "/").rsplit("/", 1)[-1], name))
+        self.model.offer(choices, name)
+        self.badge.setText(
+            "\N{HORIZONTAL ELLIPSIS}" if facts is None else facts.device.upper()
+        )
+        self.badge.setToolTip(
+            "Loaded at the first click"
+            if facts is None
+            else f"{facts.name} on {facts.device} in {facts.precision}"
+        )
+
+    def _choose_model(self, name: str) -> None:
+        self.clicks.set_model(name=name)
+        preferences().set("model.name", name)
+
+    def _choose_sign(self, positive: bool) -> None:
+        self.clicks.set_sign(positive)
+        self.clicks.activate()
+
+    def _remember_folds(self) -> None:
+        opened = [name for name, fold in self.folds.items() if fold.isExpanded()]
+        preferences().set("dock.open_sections", ",".join(opened))
+
+    def _lay_out(self, *rows: QWidget) -> None:
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(5)
+        for each in (*rows, *self.folds.values()):
+            layout.addWidget(each)
+        layout.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(260)
+
+
+def _described(info: Any) -> str:
+    if info.bundled or info.downloaded:
+        return str(info.name)
+    size = f", {info.size / 1e6:.0f} MB" if info.size else ""
+    return f"{info.name}  (download{size})"
