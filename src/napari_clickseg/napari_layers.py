@@ -301,7 +301,7 @@ def _new_clicks(viewer: ViewerModel) -> ViewerClicks:
     """Connect a viewer with the worker, through Qt where it has a window."""
     deliver: Deliver | None = None
     if getattr(viewer, "window", None) is not None:
-        from napari_clickseg.widgets.main_thread import MainThread
+        from napari_clickseg.main_thread import MainThread
 
         deliver = MainThread().run
     if deliver is None:
