@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,6 +117,20 @@ def test_importing_is_light(module):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not result.stdout.split()
+
+
+def test_the_page_shows_the_tree_as_it_is():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page.split("```text")[1].split("```")[0].splitlines()[2:]
+    shown, folder = set(), ""
+    for line in filter(str.strip, tree):
+        # Names, then their description after two spaces.
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        if not line.startswith("    "):
+            folder = names[0] if names[0].endswith("/") else ""
+        shown |= {folder + n for n in names if n.endswith(".py")}
+    real = {f.relative_to(PACKAGE).as_posix() for f in FILES.values()}
+    assert shown == {n for n in real if not n.endswith("__init__.py")}
 
 
 def test_no_file_is_long():
