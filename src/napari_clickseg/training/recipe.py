@@ -30,6 +30,10 @@ class Schedule:
     clicks : tuple of int
         Range of rounds per batch: each round is one optimiser step, followed
         by a corrective click on its answer.
+    norm_steps : int or None
+        Steps after which batch norm keeps its statistics. Batches of one size
+        and one round of clicks differ so much from each other that a network
+        trained on their own statistics does not work with averaged ones.
     ema : float
         Decay of the moving average of weights that is saved.
     seed : int
@@ -43,6 +47,7 @@ class Schedule:
     weight_decay: float = 1e-4
     warmup_steps: int = 200
     clicks: tuple[int, int] = (1, 4)
+    norm_steps: int | None = None
     ema: float = 0.998
     seed: int = 0
 
