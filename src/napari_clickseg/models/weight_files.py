@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import re
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -57,9 +56,12 @@ def read_weight_file(path: Path) -> WeightFile:
     """
     data = _read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
-    if data.startswith((_ZIP, _PICKLE)):
+    # Safetensors begin with the header's length, whose first byte may be that of
+    # a pickle: their ninth byte tells them apart.
+    safetensors_like = data[8:9] == b"{" and not data.startswith(_ZIP)
+    if data.startswith((_ZIP, _PICKLE)) and not safetensors_like:
         return WeightFile(_read_torch(path, data), digest)
-    if path.suffix == ".safetensors" or data[8:9] == b"{":
+    if path.suffix == ".safetensors" or safetensors_like:
         return WeightFile(*_read_safetensors(path, data, digest))
     raise CheckpointError(f"{path} is no weight file: {_looks_like(data)}.")
 
@@ -126,11 +128,6 @@ def _read_safetensors(
 
 
 def _read_torch(path: Path, data: bytes) -> Any:
-    if _is_torchscript(data):
-        raise CheckpointError(
-            f"{path} is a TorchScript program, not a file of weights. Ask its author "
-            "for the weights (state_dict)."
-        )
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -142,18 +139,15 @@ def _read_torch(path: Path, data: bytes) -> Any:
             ".safetensors, or have their author save the bare state_dict."
         ) from error
     except Exception as error:  # damage shows in many ways
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{path} is a TorchScript program, not a file of weights. Ask its "
+                "author for the weights (state_dict)."
+            ) from error
         raise CheckpointError(
             f"{path} is damaged or cut short ({len(data)} bytes): "
             f"{_first_sentence(error)}. Delete it and get it again."
         ) from error
-
-
-def _is_torchscript(data: bytes) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return any(n.endswith("/constants.pkl") for n in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
 
 
 def _first_sentence(error: Exception) -> str:

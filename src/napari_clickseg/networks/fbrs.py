@@ -113,9 +113,8 @@ class FBRS(ClickNetwork):
         dict or None
             Arguments of :class:`FBRS`; None if these are other weights.
         """
-        mix = state_dict.get("rgb_conv.0.weight")
-        if mix is None or tuple(mix.shape) != (8, 5, 1, 1):
-            return None
+        if not {"rgb_conv.0.weight", "rgb_conv.2.weight"} <= state_dict.keys():
+            return None  # RITM's rgb_conv has its batch norm at 1, nothing at 2
         if f"{_TRUNK}stage2.0.branches.0.0.conv1.weight" in state_dict:
             return _recognise_hrnet(state_dict)
         return _recognise_resnet(state_dict)
