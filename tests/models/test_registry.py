@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,6 +23,7 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(tmp_path / "cache"))
 
 
+PAGE_COLUMNS = ("grabcut", "berkeley", "sbd", "davis", "coco_mval")
 PUBLISHED_FILES = {
     "coco_lvis_h18_itermask.pth",
     "sbd_h18_itermask.pth",
@@ -202,3 +204,20 @@ def test_the_list_needs_no_torch():
         "import napari_clickseg.models.fetch; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_on_models_lists_them_with_their_numbers():
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    rows = {
+        row.split("`")[1]: row
+        for row in page.read_text(encoding="utf-8").splitlines()
+        if row.startswith("| `")
+    }
+    for info in list_models():
+        if info.bundled:
+            assert f"`{info.name}`" in page.read_text(encoding="utf-8")
+            continue
+        numbers = info.published.get("none") or info.published["f-brs-b"]
+        cells = [cell.strip() for cell in rows[info.name].split("|")]
+        assert info.training_data in cells
+        assert [f"{numbers[f'{data}@90']:.2f}" for data in PAGE_COLUMNS] == cells[4:9]
