@@ -24,7 +24,9 @@ PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | PHOTO_SUFFIXES | {".npy"}
 
 
-def read_image(path: str | os.PathLike[str], *, page: int | None = None) -> Any:
+def read_image(
+    path: str | os.PathLike[str], *, page: int | None = None, whole: bool = False
+) -> Any:
     """Read an image: (H, W) or (H, W, C), in the file's own numbers.
 
     Parameters
@@ -34,6 +36,8 @@ def read_image(path: str | os.PathLike[str], *, page: int | None = None) -> Any:
     page : int, optional
         Plane of a stack, counted along its first axis. Needed when the file holds
         more than one.
+    whole : bool
+        With all axes of the file: the caller knows which one holds channels.
 
     Returns
     -------
@@ -57,6 +61,8 @@ def read_image(path: str | os.PathLike[str], *, page: int | None = None) -> Any:
             f"{path.name} cannot be read as an image ({_short(error)}). "
             "Convert it to TIFF or PNG, or check that the file is complete."
         ) from error
+    if whole:
+        return array if page is None else _page(array, page, path.name)
     return _plane(array, page, path.name)
 
 
@@ -88,6 +94,23 @@ def read_labels(path: str | os.PathLike[str]) -> Any:
     return array
 
 
+def check_label_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path if :func:`write_labels` can write such a file.
+
+    Raises
+    ------
+    ImageError
+        The ending is another one.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in {".tif", ".tiff", ".png", ".npy"}:
+        raise ImageError(
+            f"Labels cannot be written as {path.name}: end the name in .tif, .png "
+            "or .npy."
+        )
+    return path
+
+
 def write_labels(path: str | os.PathLike[str], labels: NDArray[Any]) -> Path:
     """Write a label image: TIFF (compressed), PNG (up to 16 bit) or ``.npy``.
 
@@ -99,16 +122,11 @@ def write_labels(path: str | os.PathLike[str], labels: NDArray[Any]) -> Path:
         Stored as uint8 where the largest label allows, else uint16, else uint32
         (TIFF and NumPy only).
     """
-    path = Path(path)
+    path = check_label_path(path)
     labels = np.asarray(labels)
     largest = int(labels.max(initial=0))
     dtype = np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32
     suffix = path.suffix.lower()
-    if suffix not in {".tif", ".tiff", ".png", ".npy"}:
-        raise ImageError(
-            f"Labels cannot be written as {path.name}: end the name in .tif, .png "
-            "or .npy."
-        )
     if suffix == ".png" and dtype is np.uint32:
         raise ImageError(
             f"Label {largest} does not fit a 16-bit PNG: end the name in .tif."
@@ -170,11 +188,16 @@ def _plane(array: NDArray[Any], page: int | None, name: str) -> NDArray[Any]:
         if page == 0:
             return squeezed
         raise ImageError(f"{name} holds a single plane: leave --page out.")
-    if not 0 <= page < squeezed.shape[0]:
+    return _plane(_page(squeezed, page, name), None, name)
+
+
+def _page(array: NDArray[Any], page: int, name: str) -> NDArray[Any]:
+    if not 0 <= page < array.shape[0]:
         raise ImageError(
-            f"{name} has planes 0 to {squeezed.shape[0] - 1}; --page {page} is outside."
+            f"{name} has planes 0 to {array.shape[0] - 1}; --page {page} is outside."
         )
-    return _plane(squeezed[page], None, name)
+    plane: NDArray[Any] = array[page]
+    return plane
 
 
 def _short(error: BaseException) -> str:

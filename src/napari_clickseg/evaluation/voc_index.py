@@ -8,6 +8,7 @@ one is read by a reader that knows containers, strings and whole numbers only.
 from __future__ import annotations
 
 import io
+import operator
 import pickle
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,7 +105,7 @@ def read_index(root: Path) -> list[tuple[str, int]] | None:
     try:
         names, numbers = _PlainReader(io.BytesIO(path.read_bytes())).load()
         index = [
-            (str(name), int(number))
+            (str(name), operator.index(number))
             for name, number in zip(names, numbers, strict=True)
             if isinstance(name, str) or _refuse(name)
         ]

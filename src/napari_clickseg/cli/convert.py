@@ -1,0 +1,60 @@
+"""``napari-clickseg convert``: weights into the safe format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_clickseg.cli.common import check_choice
+
+DTYPES = ("keep", "float32", "float16", "bfloat16")
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A .pth, .pt or .safetensors file.")
+    ],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[TARGET]", help="Default: SOURCE with the ending .safetensors."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How numbers are stored: keep, float32, float16, bfloat16.",
+        ),
+    ] = "keep",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace TARGET if it exists.")
+    ] = False,
+) -> None:
+    r"""Rewrite published weights as [bold].safetensors[/].
+
+    A .pth file is a pickle. It is read without running anything in it,
+    understood as RITM or f-BRS, and written in a format of numbers only.
+
+    [bold]Examples[/]
+    napari-clickseg convert coco_lvis_h18s_itermask.pth
+    napari-clickseg convert resnet34_dh128_sbd.pth fbrs.safetensors \
+        --dtype float16
+    """
+    check_choice(dtype, DTYPES, "--dtype")
+    from napari_clickseg.models.checkpoint import convert_checkpoint
+
+    goal = source.with_suffix(".safetensors") if target is None else target
+    stored = None
+    if dtype != "keep":
+        import torch
+
+        stored = getattr(torch, dtype)
+    checkpoint = convert_checkpoint(source, goal, dtype=stored, overwrite=overwrite)
+    numbers = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
+    typer.echo(
+        f"{goal}: {checkpoint.architecture}, {numbers / 1e6:.2f} million numbers, "
+        f"{goal.stat().st_size / 2**20:.1f} MiB"
+    )

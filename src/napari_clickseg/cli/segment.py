@@ -1,0 +1,190 @@
+"""``napari-clickseg segment``: clicks in, label image out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_clickseg.cli.clicks import by_object, parse_click, read_clicks
+from napari_clickseg.cli.common import (
+    DeviceOption,
+    ModelOption,
+    PrecisionOption,
+    check_choice,
+)
+from napari_clickseg.imagefiles import check_label_path, read_image, read_labels
+from napari_clickseg.models.registry import STARTER
+from napari_clickseg.prediction.settings import FIRST_LOOKS, PredictionSettings
+
+OVERLAPS = ("keep", "overwrite", "probability")
+
+
+def segment(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="TIFF (any bit depth), PNG, ...")
+    ],
+    click: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--click",
+            "-c",
+            metavar="[ID:][-]ROW,COL",
+            help="A click; again for each. A minus makes it negative.",
+        ),
+    ] = None,
+    clicks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Clicks from a file: row, col, and if you like positive, object.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Label image: .tif, .png or .npy; default: IMAGE-labels.tif here.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Picture with outlines and clicks."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Start the first object from this mask (not 0)."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Objects that are there already."),
+    ] = None,
+    overlap: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="Pixels of two objects: keep, overwrite or probability.",
+        ),
+    ] = "keep",
+    page: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Plane of a stack, from 0."),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="A[,B[,C]]", help="Channels to show the model, from 0."),
+    ] = None,
+    channel_axis: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Axis of the channels, if not the last."),
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Values shown as black and white."),
+    ] = None,
+    model: ModelOption = STARTER,
+    first_look: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE", help="What the first click sees: search or published."
+        ),
+    ] = "search",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    session: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the session, to go on or to replay."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a line of text.")
+    ] = False,
+) -> None:
+    r"""Segment objects of an image by clicks, without a window.
+
+    A click is ROW,COLUMN, counted from 0 at the top left, as napari shows it.
+    A leading minus makes it negative: "this pixel does not belong". A number and
+    a colon say which object it is on; without, it is object 1. These numbers are
+    the labels in the label image.
+
+    [bold]Examples[/]
+    napari-clickseg segment cells.tif --click 120,200
+    napari-clickseg segment cells.tif --click 120,200 --click -140,230 \
+        --out labels.tif --overlay overlay.png
+    napari-clickseg segment cells.tif -c 1:120,200 -c 2:40,50 -c 2:-60,80
+    napari-clickseg segment stack.tif --page 12 --contrast 100,4000 -c 80,90
+    napari-clickseg segment cells.tif --clicks clicks.csv --json
+    """
+    check_choice(overlap, OVERLAPS, "--overlap")
+    check_choice(first_look, FIRST_LOOKS, "--first-look")
+    given = [parse_click(text) for text in click or []]
+    if clicks is not None:
+        given += read_clicks(clicks)
+    if not given:
+        raise typer.BadParameter(
+            "Give at least one, such as --click 120,200 (row, column).",
+            param_hint="--click",
+        )
+    target = Path(f"{image.stem}-labels.tif") if out is None else out
+    check_label_path(target)
+    pixels = _read(image, page, channel_axis)
+
+    from napari_clickseg.cli.headless import answer_clicks, load, write_outcome
+    from napari_clickseg.clicks import check_inside
+    from napari_clickseg.image import ImageSource
+    from napari_clickseg.session import ClickSession
+
+    source = ImageSource(
+        pixels,
+        _numbers(channels, "--channels", int),
+        _numbers(contrast, "--contrast", float),
+        channel_axis=channel_axis,
+    )
+    for _, one in given:
+        check_inside(one, source.shape)
+    existing = None if labels is None else read_labels(labels)
+    start = None if mask is None else read_labels(mask) != 0
+    loaded, seconds = load(model, device, precision)
+    run = ClickSession(
+        loaded,
+        overlap=overlap,  # type: ignore[arg-type]
+        settings=PredictionSettings(first_look=first_look),  # type: ignore[arg-type]
+    )
+    run.set_image(source, labels=existing)
+    if start is not None:
+        run.set_mask(start)
+    objects = by_object(given)
+    outcome = answer_clicks(run, objects, seconds)
+    write_outcome(outcome, objects, target, overlay)
+    written = [target, *([overlay] if overlay else [])]
+    if session is not None:
+        written.append(run.save(session))
+    if as_json:
+        files = {"files": [str(path) for path in written]}
+        typer.echo(json.dumps({**outcome.to_json(), **files}))
+    else:
+        typer.echo(f"{outcome.line} -> {', '.join(str(path) for path in written)}")
+
+
+def _read(image: Path, page: int | None, channel_axis: int | None) -> Any:
+    return read_image(image, page=page, whole=channel_axis is not None)
+
+
+def _numbers(text: str | None, option: str, kind: type) -> Any:
+    """Return the numbers of ``1,2,3``, or None."""
+    if text is None:
+        return None
+    try:
+        values = [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} should be numbers with commas.", param_hint=option
+        ) from None
+    if option == "--contrast" and len(values) != 2:
+        raise typer.BadParameter("Give two numbers: LOW,HIGH.", param_hint=option)
+    return values

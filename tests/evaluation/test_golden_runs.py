@@ -1,0 +1,50 @@
+"""The benchmark's loop with the published network: clicks and scores of whole runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tests.prediction.test_golden_predictions import RUNS, WEIGHTS, model_with
+
+from napari_clickseg.evaluation.benchmark import run_sample
+from napari_clickseg.evaluation.methods import ModelMethod
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_clicks_and_scores(excerpt_dir: Path, run: str) -> None:
+    golden = np.load(excerpt_dir / f"{run}.npz")
+    goal = np.load(excerpt_dir / "benchmark_runs.npz")
+    weights = excerpt_dir / f"{WEIGHTS[run[:4]]}.npz"
+    check(run, weights, golden, goal[f"{run}.gt"], goal[f"{run}.ious"])
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_clicks_and_scores_in_full(golden_dir: Path, run: str) -> None:
+    golden = np.load(golden_dir / f"{run}.npz")
+    weights = golden_dir / f"{run.split('_pred_')[0]}_forward.npz"
+    check(run, weights, golden, golden["gt"], golden["ious"])
+
+
+def check(
+    run: str,
+    weights: Path,
+    golden: np.lib.npyio.NpzFile,
+    truth: np.ndarray,
+    expected: np.ndarray,
+) -> None:
+    method = ModelMethod(model_with(weights), RUNS[run])
+    method.open_image(golden["image"])
+    made = golden[next(key for key in golden if key.startswith("clicks_yx_pos"))]
+    ious, clicks, seconds, pixels = run_sample(
+        method, truth.astype(np.int8), goal=1.0, max_clicks=len(made)
+    )
+    np.testing.assert_array_equal(np.array(clicks)[:, :3], made[:, :3])
+    # A probability a hair's breadth from 0.49 may fall on the other side.
+    np.testing.assert_allclose(ious, expected[: len(ious)], atol=2e-3)
+    assert seconds > 0
+    assert pixels > 0
