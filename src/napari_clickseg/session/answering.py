@@ -33,7 +33,6 @@ REFINEMENTS = (
     "g-brs-bmsb-m",
     "g-brs-bmconv",
 )
-_WEIGHT_FILES = (".safetensors", ".pth", ".pt")
 
 
 class Answering:
@@ -89,8 +88,16 @@ class Answering:
 
     @property
     def model_name(self) -> str:
-        """Name or file of the model, known without loading it."""
+        """Name of the model (its file, where that is not loaded yet)."""
         return str(getattr(self._wanted, "name", self._wanted))
+
+    @property
+    def source(self) -> str:
+        """Name or path by which ``load_model`` finds this model again."""
+        if isinstance(self._wanted, str | Path):
+            return str(self._wanted)
+        file = getattr(getattr(self._wanted, "info", None), "file", "")
+        return file if Path(file).is_absolute() else self.model_name
 
     @property
     def predictor(self) -> Predictor:
@@ -117,8 +124,11 @@ class Answering:
         run elsewhere.
         """
         if model is None and (device, precision) == ("auto", "auto"):
+            loaded = self._predictor is not None
             return Answering(
                 self._wanted,
+                "auto" if loaded else self.device,
+                "auto" if loaded else self.precision,
                 settings=self._settings,
                 predictor=self._given,
                 check=False,
@@ -135,6 +145,7 @@ class Answering:
         model = None if self._predictor is None else self._predictor.model
         return {
             "name": self.model_name,
+            "source": self.source,
             "sha256": getattr(model, "sha256", None),
             "device": str(getattr(model, "device", self.device)),
             "precision": str(getattr(model, "dtype", self.precision)).removeprefix(
@@ -223,13 +234,13 @@ def _check_model(model: str | Path | Model) -> None:
             )
         return
     path = Path(model).expanduser()
-    if isinstance(model, Path) or path.suffix in _WEIGHT_FILES or path.exists():
-        if not path.is_file():
-            raise UnknownModelError(
-                f"There is no weight file {path}. Check the path, or choose a name "
-                "that 'napari-clickseg models list' shows."
-            )
+    if path.is_file():
         return
+    if isinstance(model, Path) or path.name != model:
+        raise UnknownModelError(
+            f"There is no weight file {path}. Check the path, or choose a name that "
+            "'napari-clickseg models list' shows."
+        )
     from napari_clickseg.models.registry import get_info
 
     get_info(model)

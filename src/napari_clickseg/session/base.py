@@ -163,7 +163,7 @@ class SessionBase:
 
     @property
     def model_name(self) -> str:
-        """Name or file of the model, known without loading it."""
+        """Name of the model (its file, where that is not loaded yet)."""
         return self._answering.model_name
 
     @property

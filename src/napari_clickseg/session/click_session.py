@@ -295,7 +295,7 @@ class ClickSession(CommittingSession):
         """
         record = session_file.read(Path(path))
         answering = Answering(
-            record.model["name"] if model is None else model,
+            record.model["source"] if model is None else model,
             device,
             precision,
             settings=record.settings,

@@ -49,7 +49,7 @@ class SessionRecord:
     settings : PredictionSettings
         Where the model looked.
     model : dict
-        ``name``, ``sha256``, ``device``, ``precision``.
+        ``name``, ``source``, ``sha256``, ``device``, ``precision``.
     notices : tuple of str
         What the model had to tell.
     stats : dict
