@@ -123,6 +123,11 @@ class Channel:
         self.closed = False
 
     @property
+    def queues(self) -> bool:
+        """Whether functions that are told run later, not at once."""
+        return self._deliver is not run_here
+
+    @property
     def owned(self) -> bool:
         """Whether this is the thread that owns the channel and the layers."""
         return threading.get_ident() == self._owner
@@ -152,9 +157,10 @@ class Channel:
         self,
         work: Callable[[CancelCheck], Any],
         done: Callable[[Job], None] | None = None,
+        before: Job | None = None,
     ) -> Job:
         """Ask for work that is worth something only until the next edit."""
-        return self._submit(work, done, droppable=True)
+        return self._submit(work, done, droppable=True, before=before)
 
     def chore(
         self,
@@ -218,10 +224,11 @@ class Channel:
         *,
         edits: bool = False,
         droppable: bool = False,
+        before: Job | None = None,
     ) -> Job:
         with self._lock:
             self._pending += 1
-        job = Job(self, work, done, self.generation, edits, droppable)
+        job = Job(self, work, done, self.generation, edits, droppable, before)
         self._worker.submit(job)
         return job
 

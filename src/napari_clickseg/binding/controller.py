@@ -20,7 +20,7 @@ from napari_clickseg.binding.planes import Plane, visible_box
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf
 from napari_clickseg.binding.stage import Stage
 from napari_clickseg.binding.writing import (
-    check_label,
+    label_check,
     read_box,
     write_box,
     write_box_undoable,
@@ -144,7 +144,8 @@ class Controller(Stage):
             if look == "auto":
                 look = "visible" if part < ZOOMED_IN else "search"
         first: FirstLook = "search" if look == "auto" else look  # type: ignore[assignment]
-        return Options(self.model, first, self.overlap, visible)
+        check = None if self.objects is None else label_check(self.objects)
+        return Options(self.model, first, self.overlap, visible, check)
 
     def edit(
         self,
@@ -163,11 +164,15 @@ class Controller(Stage):
         job = self._channel.edit(lambda _: work(engine, plane, options), self._job_done)
         if not answer:
             return job
-        last = self.ask(plane, settle=settle)
-        last.before = job
-        return last
+        return self.ask(plane, settle=settle, before=job)
 
-    def ask(self, plane: Plane | None = None, *, settle: bool = False) -> Job:
+    def ask(
+        self,
+        plane: Plane | None = None,
+        *,
+        settle: bool = False,
+        before: Job | None = None,
+    ) -> Job:
         """Ask the model about the clicks as they stand."""
         context, plane = self._open(plane)
         engine, options = context.engine, self.options()
@@ -178,7 +183,7 @@ class Controller(Stage):
                 engine.show(plane, image, options)
             return engine.answer(plane, options, settle, cancelled)
 
-        return self._channel.answer(work, self._answer_done)
+        return self._channel.answer(work, self._answer_done, before)
 
     def _open(self, plane: Plane | None) -> tuple[Context, Plane]:
         """Begin with a plane if that was not done yet."""
@@ -195,9 +200,15 @@ class Controller(Stage):
 
                 source = plane_image(self.channel_layers(), plane)
             labels = None if self.objects is None else read_box(self.objects, plane)
+            others = (
+                None
+                if self.objects is None or len(plane.fixed) == 2
+                else self.objects.data
+            )
             engine, options, first = context.engine, self.options(), plane
             self._channel.edit(
-                lambda _: engine.open(first, source, options, labels), self._job_done
+                lambda _: engine.open(first, source, options, labels, others),
+                self._job_done,
             )
         return context, plane
 
@@ -206,6 +217,8 @@ class Controller(Stage):
             self.failed(job.error)
         elif isinstance(job.value, Report):
             self.apply(job.value)
+            if job.before is None or job.before.error is None:
+                self._say_what_next(job.value)
 
     def _answer_done(self, job: Job) -> None:
         self._job_done(job)
@@ -264,27 +277,20 @@ class Controller(Stage):
                 if change.labels is not None:
                     self._write_objects(report.plane, box, change.labels)
         self._show_marks()
-        self._say_what_next(report)
         self.changed.emit()
 
     def _write_mask(self, report: Report, box: Box, mask: np.ndarray) -> None:
         if self.mask is None:
-            if not mask.any():
-                return
-            self.make_ready()
-            self._show_whole(report.plane)
-        elif self.mask is not None:
+            if mask.any():
+                self.make_ready()  # shows all of it
+        else:
             write_box(self.mask, report.plane, box, mask)
 
     def _write_objects(self, plane: Plane, box: Box, labels: np.ndarray) -> None:
         if self.objects is None:
             self.make_ready()
         assert self.objects is not None
-        try:
-            check_label(self.objects, int(labels.max(initial=0)))
-            write_box_undoable(self.objects, plane, box, labels)
-        except ClickSegError as error:
-            self.failed(error)
+        write_box_undoable(self.objects, plane, box, labels)
 
     def _show_whole(self, plane: Plane) -> None:
         """Fill layers that were made anew."""
@@ -330,8 +336,17 @@ class Controller(Stage):
             context = self._contexts[image] = Context(Engine(self._shelf, tell))
         objects = None if context.objects is None else context.objects()
         if objects is not None and objects in self.viewer.layers:
-            self.set_objects_layer(objects)
+            self.set_objects_layer(objects, tell=False)
         self.say(HINT_CLICK)
+
+    def _layers_ready(self, new_mask: bool) -> None:
+        self._show_marks()
+        if new_mask and self.plane is not None:
+            self._show_whole(self.plane)
+
+    @property
+    def _defers(self) -> bool:
+        return self._channel.queues
 
     def _image_replaced(self, image: Image) -> None:
         self._contexts.pop(image, None)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Options", "Report"]
 
+#: Label arrays of more bytes are not searched for ids.
+LARGE = 2**31
 CancelCheck = Callable[[], bool]
 
 
@@ -35,6 +37,8 @@ class Options:
     first_look: FirstLook = "search"
     overlap: str = "keep"
     visible: Box | None = None
+    #: Refuses labels that the objects layer cannot hold.
+    check_label: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Engine:
         self._models: dict[Plane, Any] = {}
         self._shown: dict[Plane, Any] = {}
         self._saved: dict[Plane, ClickSession] = {}
-        self._highest = 0
+        self._floor: int | None = None
         #: Set from the dock while a download runs.
         self.stop_loading = False
 
@@ -97,6 +101,7 @@ class Engine:
         image: PlaneImage,
         options: Options,
         labels: NDArray[Any] | None,
+        others: Any = None,
     ) -> Report:
         """Begin with a plane, unless it is open already.
 
@@ -104,6 +109,8 @@ class Engine:
         ----------
         labels : array, shape of the plane, or None
             The objects that are there already.
+        others : array, n-D, or None
+            The objects of all planes, whose ids are not to be given again.
         """
         session = self._sessions.get(plane)
         if session is None:
@@ -114,7 +121,7 @@ class Engine:
             session.set_image(_source(image), labels=labels)
             self._sessions[plane] = session
             self._shown[plane] = image.contrast
-            self._highest = max([self._highest, *session.objects])
+            self._count_from(others)
         return self._report(plane, None, options)
 
     def show(self, plane: Plane, image: PlaneImage, options: Options) -> Report:
@@ -188,14 +195,15 @@ class Engine:
         change: Change | None = session.change
         if name in {"undo", "redo"} and result is None:
             change = None
-        self._highest = max([self._highest, *session.objects])
         return self._report(plane, change, options)
 
     def commit(self, plane: Plane, options: Options, label: int | None) -> Report:
         """Commit the object; ids are unique over all planes of the image."""
         session = self._session(plane)
-        if label is None and len(self._sessions) > 1 and not session.opened_label:
-            label = self._highest + 1
+        if label is None:
+            label = session.opened_label or self._next_label()
+        if options.check_label is not None:
+            options.check_label(label)
         return self.call(plane, options, "commit", label)
 
     def set_mask(self, plane: Plane, options: Options, mask: NDArray[Any]) -> Report:
@@ -213,7 +221,6 @@ class Engine:
         session = self._session(plane)
         box = _difference(session.labels, labels)
         change = None if box.empty else session.set_labels(labels[box.slices], box=box)
-        self._highest = max([self._highest, *session.objects])
         return self._report(plane, change, options)
 
     def clear_labels(self, plane: Plane, options: Options) -> Report:
@@ -280,7 +287,6 @@ class Engine:
         self._sessions[plane] = session
         self._shown[plane] = session.image.contrast
         self._models.pop(plane, None)
-        self._highest = max([self._highest, *session.objects])
         return self.whole(plane, options)
 
     # ---------------------------------------------------------------------- parts
@@ -292,6 +298,17 @@ class Engine:
             raise SessionError(
                 "There is nothing here yet: click inside an object first."
             ) from None
+
+    def _count_from(self, labels: Any) -> None:
+        """Look once what ids there are on planes that are not open."""
+        if self._floor is None and labels is not None:
+            small = getattr(labels, "nbytes", LARGE) < LARGE
+            self._floor = int(np.asarray(labels).max(initial=0)) if small else 0
+
+    def _next_label(self) -> int:
+        """Return the id after the highest one of all planes."""
+        used = (max(s.objects, default=0) for s in self._sessions.values())
+        return max([self._floor or 0, *used]) + 1
 
     def _model(self, choice: ModelChoice) -> Any:
         self.stop_loading = False

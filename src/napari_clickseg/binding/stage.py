@@ -125,11 +125,12 @@ class Stage:
                 _connected(image.events.data, self._image_data_changed),
                 _connected(image.events.name, self._tell_changed),
             ]
+            self._follow_plane()
             self._enter_image(image)
             self.make_ready()
         self.changed.emit()
 
-    def set_objects_layer(self, layer: Labels | None) -> None:
+    def set_objects_layer(self, layer: Labels | None, *, tell: bool = True) -> None:
         """Put committed objects into this layer; None: into a new one of ours.
 
         Raises
@@ -143,8 +144,7 @@ class Stage:
         self.objects = layer
         if layer is not None:
             self._objects_stops += [
-                _connected(layer.events.paint, self._objects_painted_event),
-                _connected(layer.events.data, self._objects_painted_event),
+                *self._watch_painting(layer, self._objects_painted),
                 _connected(layer.events.set_data, self._objects_maybe_touched),
                 _connected(layer.events.name, self._tell_changed),
             ]
@@ -153,7 +153,8 @@ class Stage:
                     own_layers.follow_grid(self.image, layer),
                     bind_keys(layer, self._key_caller(), points=False),
                 ]
-        self._objects_chosen()
+        if tell:
+            self._objects_chosen()
         self.changed.emit()
 
     # --------------------------------------------------------------------- layers
@@ -164,6 +165,7 @@ class Stage:
         if image is None:
             return
         viewer = self.viewer
+        new_mask = self.mask is None
         with self._quietly():
             if self.objects is None:
                 self.set_objects_layer(own_layers.add_objects(viewer, image))
@@ -171,7 +173,7 @@ class Stage:
                 self._take_mask(own_layers.add_mask(viewer, image))
             if self.points is None:
                 self._take_points(own_layers.add_points(viewer, image))
-        self._follow_plane()
+        self._layers_ready(new_mask)
         self.activate()
 
     def activate(self) -> None:
@@ -243,8 +245,7 @@ class Stage:
         assert self.image is not None
         self.mask = layer
         self._mask_stops += [
-            _connected(layer.events.paint, self._mask_painted_event),
-            _connected(layer.events.data, self._mask_painted_event),
+            *self._watch_painting(layer, self._mask_painted),
             own_layers.follow_grid(self.image, layer),
             bind_keys(layer, self._key_caller(), points=False),
         ]
@@ -340,13 +341,41 @@ class Stage:
             self.plane = plane
             self._plane_changed()
 
-    def _mask_painted_event(self, _event: Any = None) -> None:
-        if not self._quiet:
-            self._mask_painted()
+    def _watch_painting(
+        self, layer: Labels, painted: Callable[[], None]
+    ) -> list[Callable[[], None]]:
+        """Call ``painted`` after the user has painted; returns how to stop.
 
-    def _objects_painted_event(self, _event: Any = None) -> None:
-        if not self._quiet:
-            self._objects_painted()
+        napari tells of a brush stroke after its end, but of a filled region, a
+        polygon and ``data_setitem`` just before it writes them. So this looks
+        twice: then, and when it is drawn. What was seen already is no news to the
+        session.
+        """
+        waiting = [False]
+        this = weakref.ref(self)
+
+        def look() -> None:
+            stage = this()
+            if stage is not None and layer in (stage.mask, stage.objects):
+                painted()
+
+        def told(_event: Any = None) -> None:
+            if not self._quiet:
+                waiting[0] = not self._defers
+                self._later(look)
+
+        def drawn(_event: Any = None) -> None:
+            if waiting[0] and not self._quiet:
+                waiting[0] = False
+                look()
+
+        events = layer.events
+        return [
+            _connected(events.paint, told),
+            _connected(events.data, told),
+            _connected(events.labels_update, drawn),
+            _connected(events.set_data, drawn),
+        ]
 
     def _objects_maybe_touched(self, _event: Any = None) -> None:
         if not self._quiet:
@@ -374,6 +403,13 @@ class Stage:
 
     def _later(self, function: Callable[[], None]) -> None:
         raise NotImplementedError
+
+    @property
+    def _defers(self) -> bool:
+        """Whether :meth:`_later` waits for the event loop."""
+        raise NotImplementedError
+
+    def _layers_ready(self, new_mask: bool) -> None: ...
 
     def _enter_image(self, image: Image) -> None: ...
 

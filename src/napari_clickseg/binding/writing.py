@@ -7,6 +7,7 @@ slow cores): writing the box and refreshing the part, 1 ms; ``data_setitem``,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from napari_clickseg.errors import MaskError
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["check_label", "read_box", "write_box", "write_box_undoable"]
+__all__ = ["label_check", "read_box", "write_box", "write_box_undoable"]
 
 #: Changes of more pixels than this do not go through the layer's own history:
 #: it keeps 20 bytes for each, and takes long to write them.
@@ -76,20 +77,22 @@ def write_box_undoable(
         layer.data_setitem(indices, values[changed].astype(data.dtype))
 
 
-def check_label(layer: Labels, label: int) -> None:
-    """Refuse a label that the layer's type cannot hold.
+def label_check(layer: Labels) -> Callable[[int], None]:
+    """Return what refuses a label that the layer's type cannot hold.
 
-    Raises
-    ------
-    MaskError
-        With what to do.
+    It raises a MaskError that says what to do, and may be called in any thread.
     """
-    dtype = np.dtype(layer.data.dtype)
-    if dtype.kind in "iu" and label > np.iinfo(dtype).max:
-        raise MaskError(
-            f"'{layer.name}' is {dtype} and cannot hold object {label}: right-click "
-            "it in the layer list and convert it to int32, or commit to a new layer."
-        )
+    name, dtype = layer.name, np.dtype(layer.data.dtype)
+    limit = np.iinfo(dtype).max if dtype.kind in "iu" else None
+
+    def check(label: int) -> None:
+        if limit is not None and label > limit:
+            raise MaskError(
+                f"'{name}' is {dtype} and cannot hold object {label}: right-click it "
+                "in the layer list and convert it to int32, or commit to a new layer."
+            )
+
+    return check
 
 
 def _level(layer: Labels) -> Any:

@@ -1,0 +1,76 @@
+"""Viewers without a window: napari's model, our layers, a model that can be foretold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from tests.napari.fakes import FakeModel
+
+from napari_clickseg import napari_layers
+from napari_clickseg.binding.shelf import ModelShelf
+from napari_clickseg.napari_layers import ViewerClicks, attach
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+    """The model that every viewer of the test gets."""
+    fake = FakeModel()
+    shelf = ModelShelf(load=lambda *_args, **_options: fake)
+    monkeypatch.setattr(napari_layers, "_SHELF", shelf)
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def own_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep napari's settings and our saved sessions out of the user's folders."""
+    from napari import settings
+
+    folder = tmp_path_factory.mktemp("settings")
+    monkeypatch.setattr(settings, "_CFG_PATH", str(folder / "settings.yaml"))
+    settings._clear_plugin_settings_cache()
+    monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(folder / "cache"))
+
+
+@pytest.fixture
+def viewer() -> Iterator[ViewerModel]:
+    """A viewer without a window."""
+    viewer = ViewerModel()
+    yield viewer
+    clicks = napari_layers._ATTACHED.pop(viewer, None)
+    if clicks is not None:
+        clicks.close()
+
+
+def discs(shape: tuple[int, int] = (120, 160)) -> np.ndarray:
+    """Four bright discs on a dark field."""
+    rows, cols = np.ogrid[: shape[0], : shape[1]]
+    image = np.full(shape, 20, np.uint8)
+    for row, col in ((30, 35), (30, 120), (85, 40), (85, 115)):
+        image[np.hypot(rows - row, cols - col) < 15] = 220
+    return image
+
+
+@pytest.fixture
+def ui(viewer: ViewerModel, model: FakeModel) -> ViewerClicks:
+    """A session on four bright discs."""
+    viewer.add_image(discs(), name="discs")
+    ui = attach(viewer)
+    ui.first_look = "published"  # one window: quicker
+    return ui
+
+
+@pytest.fixture
+def attach_to(viewer: ViewerModel, model: FakeModel) -> Callable[..., ViewerClicks]:
+    """Add an image and attach to it."""
+
+    def add(image: Any, **keywords: Any) -> ViewerClicks:
+        viewer.add_image(image, **keywords)
+        return attach(viewer)
+
+    return add
