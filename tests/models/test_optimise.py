@@ -77,7 +77,7 @@ def test_every_network_answers_the_same_when_folded(name):
     unused = ("f_pixel", "f_object")
     mixing = {"fbrs": "rgb_conv.2"}.get(name.split("-")[0])
     assert all(any(u in n for u in unused) or n == mixing for n in left)
-    assert folded > 10
+    assert folded > 10 or name == "starter"  # which has no batch norm
 
 
 class Toy(nn.Module):
