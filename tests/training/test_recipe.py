@@ -78,3 +78,27 @@ def test_unusable_packs(data_root: Path, spec: PackSpec, message: str) -> None:
 def test_pack_without_large_objects(data_root: Path) -> None:
     with pytest.raises(TrainingError, match="no object"):
         read_pack(data_root / "train", PackSpec("blobs", "photo", 1), min_area=10**6)
+
+
+def test_a_recipe_extends_another(recipe: Path) -> None:
+    child = recipe.with_name("child.toml")
+    child.write_text('extends = "tiny.toml"\nname = "child"\n[schedule]\nsteps = 9\n')
+    base, plan = read_recipe(recipe), read_recipe(child)
+    assert plan.name == "child"
+    assert plan.schedule.steps == 9
+    assert plan.schedule.clicks == base.schedule.clicks
+    assert plan.network == base.network
+    assert plan.packs == base.packs
+
+
+def test_another_architecture_starts_anew() -> None:
+    path = next(path for path in RECIPES if path.stem == "ritm-hrnet18s")
+    plan = read_recipe(path)
+    assert plan.network == {"backbone": "hrnet18s"}
+    assert plan.start is None
+
+
+def test_a_recipe_cannot_extend_itself(recipe: Path) -> None:
+    recipe.write_text('extends = "tiny.toml"\n' + recipe.read_text())
+    with pytest.raises(TrainingError, match="extends itself"):
+        read_recipe(recipe)

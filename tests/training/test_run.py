@@ -17,6 +17,7 @@ pytest.importorskip("cv2", reason="training needs the extra 'train' (OpenCV)")
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.models.checkpoint import build_network, read_checkpoint
+from napari_clickseg.networks.ritm import RITM
 from napari_clickseg.networks.ritm_mobilenet import RITMMobileNetV2
 from napari_clickseg.training.recipe import Schedule
 from napari_clickseg.training.run import Progress, train
@@ -114,6 +115,28 @@ def test_same_seed_same_losses(recipe: Path, data_root: Path, tmp_path: Path) ->
             on_step=lambda progress, into=losses[number]: into.append(progress.loss),
         )
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_the_same_loop_trains_a_published_network(
+    recipe: Path, data_root: Path, tmp_path: Path
+) -> None:
+    text = recipe.read_text().replace('"ritm-mobilenetv2"', '"ritm"')
+    start, end = text.index("[network]"), text.index("[sampling]")
+    network = '[network]\nbackbone = "hrnet18s"\n\n'
+    recipe.write_text(text[:start] + network + text[end:])
+    losses: list[float] = []
+    weights = train(
+        recipe,
+        data=data_root,
+        out=tmp_path / "run",
+        workers=0,
+        max_steps=2,
+        on_step=lambda progress: losses.append(progress.loss),
+    )
+    assert np.isfinite(losses).all()
+    network_again = build_network(read_checkpoint(weights))
+    before = RITM(backbone="hrnet18s").state_dict()
+    assert network_again.state_dict().keys() == before.keys()
 
 
 def test_missing_data(recipe: Path, tmp_path: Path) -> None:

@@ -35,26 +35,23 @@ def scale_points(
     return torch.where(unused, points, points * points.new_tensor([*factors, 1.0]))
 
 
-class ConvBNReLU(nn.Sequential):
-    """Convolution, batch norm, ReLU; padded to keep the size."""
+def pointwise(inp: int, out: int) -> nn.Sequential:
+    """1x1 convolution, group norm, ReLU.
 
-    def __init__(
-        self, inp: int, out: int, kernel: int = 1, dilation: int = 1, groups: int = 1
-    ) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__(
-            nn.Conv2d(
-                inp, out, kernel, 1, padding, dilation, groups=groups, bias=False
-            ),
-            nn.BatchNorm2d(out, momentum=0.03),
-            nn.ReLU(inplace=True),
-        )
-
-
-def separable(inp: int, out: int, dilation: int = 1) -> nn.Sequential:
-    """Depthwise 3x3 then 1x1, each with batch norm and ReLU."""
+    Group norm, because images at the first click and at the tenth differ so much
+    that the averaged statistics of batch norm suit neither.
+    """
     return nn.Sequential(
-        ConvBNReLU(inp, inp, 3, dilation, groups=inp), ConvBNReLU(inp, out)
+        nn.Conv2d(inp, out, 1, bias=False),
+        nn.GroupNorm(8, out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def separable(inp: int, out: int) -> nn.Sequential:
+    """Depthwise 3x3, then :func:`pointwise`."""
+    return nn.Sequential(
+        nn.Conv2d(inp, inp, 3, padding=1, groups=inp), *pointwise(inp, out)
     )
 
 
@@ -87,12 +84,13 @@ class ASPP(nn.Module):
 
     def __init__(self, inp: int, out: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.reduce = ConvBNReLU(inp, out)
+        self.reduce = pointwise(inp, out)
         self.branches = nn.ModuleList(
-            ConvBNReLU(out, out, 3, dilation, groups=out) for dilation in dilations
+            nn.Conv2d(out, out, 3, padding=dilation, dilation=dilation, groups=out)
+            for dilation in dilations
         )
         self.pool = nn.Sequential(nn.Conv2d(out, out, 1), nn.ReLU(inplace=True))
-        self.project = ConvBNReLU(out * (len(dilations) + 2), out)
+        self.project = pointwise(out * (len(dilations) + 2), out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inp, h, w)`` to ``(N, out, h, w)``."""

@@ -30,10 +30,6 @@ class Schedule:
     clicks : tuple of int
         Range of rounds per batch: each round is one optimiser step, followed
         by a corrective click on its answer.
-    norm_steps : int or None
-        Steps after which batch norm keeps its statistics. Batches of one size
-        and one round of clicks differ so much from each other that a network
-        trained on their own statistics does not work with averaged ones.
     ema : float
         Decay of the moving average of weights that is saved.
     seed : int
@@ -47,7 +43,6 @@ class Schedule:
     weight_decay: float = 1e-4
     warmup_steps: int = 200
     clicks: tuple[int, int] = (1, 4)
-    norm_steps: int | None = None
     ema: float = 0.998
     seed: int = 0
 
@@ -107,20 +102,47 @@ def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
         raise TrainingError(f"recipe, [{where}]: {error}") from error
 
 
+def _read_table(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file and what it extends; its own values win, key by key."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"recipe {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"recipe {path} is not valid TOML: {error}") from error
+    if "extends" not in table:
+        return table
+    base = path.parent / str(table.pop("extends"))
+    if base in (*above, path):
+        raise TrainingError(f"recipe {path}: {base.name} extends itself")
+    merged = _read_table(base, (*above, path))
+    if table.get("architecture", merged.get("architecture")) != merged.get(
+        "architecture"
+    ):
+        # what was said of another network does not hold for this one
+        merged.pop("network", None)
+        merged.pop("start", None)
+    for key, value in table.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[key] = {**old, **value}
+        else:
+            merged[key] = value
+    return merged
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe file.
+
+    A file with the key ``extends`` takes everything from the recipe of that
+    name beside it, but what it says itself.
 
     Raises
     ------
     TrainingError
         If the file is missing, is not TOML, or has unknown or missing keys.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"recipe {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise TrainingError(f"recipe {path} is not valid TOML: {error}") from error
+    table = _read_table(path)
     for key in ("name", "architecture", "packs"):
         if key not in table:
             raise TrainingError(f"recipe {path} lacks the key {key!r}")

@@ -329,8 +329,6 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate * factor * group["factor"]
         self.network.train()
-        if schedule.norm_steps is not None and self.step >= schedule.norm_steps:
-            _keep_statistics(self.network)
         points = points.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16), parametrize.cached():
             # what lies before the first click is pretrained and kept
@@ -354,13 +352,6 @@ class _Run:
 
     def _call(self, method: str, *inputs: Any) -> Any:
         return getattr(self.network, method)(*inputs)
-
-
-def _keep_statistics(network: nn.Module) -> None:
-    """Let batch norm use its statistics as they are, and not change them."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
 
 
 def _set_sigterm(handler: Callable[[int, FrameType | None], None]) -> bool:
