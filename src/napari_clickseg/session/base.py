@@ -234,13 +234,14 @@ class SessionBase:
         objects = self.state.objects
         held = self._planes.get("labels")
         if held is None or held[0] is not objects:
-            patch = objects.labels(Box.of_shape(self.shape))
-            held = self._planes["labels"] = objects, patch.plane(self.shape)
+            plane = objects.labels(Box.of_shape(self.shape)).values
+            plane.flags.writeable = False
+            held = self._planes["labels"] = objects, plane
         return held[1]
 
     @property
     def objects(self) -> Mapping[int, SegmentedObject]:
-        """The committed objects by label, in the order of commits."""
+        """The committed objects by label."""
         return self.state.objects
 
     @property

@@ -110,9 +110,8 @@ def _changed_objects(old: Objects, new: Objects) -> Box:
     if old is new:
         return NOWHERE
     box = NOWHERE
-    for label in {**old, **new}:
-        if old.get(label) is not new.get(label):
-            for objects in (old, new):
-                if label in objects:
-                    box = box.union(objects[label].pixels.box)
+    for label in old.differing(new):
+        for objects in (old, new):
+            if label in objects:
+                box = box.union(objects[label].pixels.box)
     return difference(old.labels(box), new.labels(box))

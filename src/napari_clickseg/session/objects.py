@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,6 +23,8 @@ OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
 MAX_LABEL = int(np.iinfo(np.int32).max)
 #: Labels above this are found by sorting rather than through a table.
 _TABLE_LIMIT = 2**22
+#: Parts of the table of objects; a change copies one of them.
+_BUCKETS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ class SegmentedObject:
         """The object's pixels as a boolean patch."""
         return Patch(self.pixels.box, self.pixels.values > 0)
 
-    @property
+    @cached_property
     def area(self) -> int:
         """Number of pixels."""
         return int(np.count_nonzero(self.pixels.values))
@@ -92,28 +95,38 @@ class SegmentedObject:
 
 
 class Objects(Mapping[int, SegmentedObject]):
-    """Objects by label, in the order of their commits; no pixel has two.
+    """Objects by label; no pixel has two.
 
-    Never changed in place: each method returns another collection, which
-    shares the objects that did not change.
+    Never changed in place: each method returns another collection. Two of them
+    share the objects that are the same, and all but the few buckets of their
+    tables that differ, so that a history of thousands stays small.
     """
 
-    def __init__(self, objects: Iterable[SegmentedObject] = ()) -> None:
-        self._objects = {each.label: each for each in objects}
+    def __init__(
+        self,
+        objects: Iterable[SegmentedObject] = (),
+        *,
+        buckets: list[dict[int, SegmentedObject]] | None = None,
+    ) -> None:
+        if buckets is None:
+            buckets = [{} for _ in range(_BUCKETS)]
+        for each in objects:
+            buckets[each.label % _BUCKETS][each.label] = each
+        self._buckets = buckets
 
     def __getitem__(self, label: int) -> SegmentedObject:
-        return self._objects[label]
+        return self._buckets[label % _BUCKETS][label]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._objects)
+        return iter(sorted(label for bucket in self._buckets for label in bucket))
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return sum(map(len, self._buckets))
 
     @property
     def next_label(self) -> int:
         """The id after the highest one in use, at least 1."""
-        return max(self._objects, default=0) + 1
+        return max(map(max, filter(None, self._buckets)), default=0) + 1
 
     def labels(self, box: Box) -> Patch:
         """Return the ids inside a box, int32, 0 for background."""
@@ -134,7 +147,7 @@ class Objects(Mapping[int, SegmentedObject]):
         MaskError
             If no pixel is left for it after ``new.overlap`` was heeded.
         """
-        objects = dict(self._objects)
+        changes: dict[int, SegmentedObject | None] = {}
         box, mine = new.pixels.box, new.pixels.values.copy()
         for other in self._touching(box):
             if other.label == new.label:
@@ -144,10 +157,8 @@ class Objects(Mapping[int, SegmentedObject]):
             lost, won = _settle_claims(claimed, mine, theirs, new.overlap)
             mine[lost] = 0
             if won.any():
-                kept = _without(other.pixels, Patch(box, won))
-                objects[other.label] = other.changed(kept)
-                if objects[other.label].pixels.box.empty:
-                    del objects[other.label]
+                left = other.changed(_without(other.pixels, Patch(box, won)))
+                changes[other.label] = None if left.pixels.box.empty else left
         if not mine.any():
             raise MaskError(
                 "Every pixel of this object belongs to another one already. Commit "
@@ -155,14 +166,13 @@ class Objects(Mapping[int, SegmentedObject]):
             )
         if not np.array_equal(mine, new.pixels.values):
             new = new.changed(Patch(box, mine))
-        if (old := objects.pop(new.label, None)) is not None:
+        if (old := self.get(new.label)) is not None:
             new = _joined(old, new)
-        objects[new.label] = new
-        return Objects(objects.values())
+        return self._with({**changes, new.label: new})
 
     def without(self, label: int) -> Objects:
         """Return the collection without one object."""
-        return Objects(each for each in self.values() if each.label != label)
+        return self._with({label: None})
 
     def repainted(self, labels: Patch) -> Objects:
         """Return the collection after ids were painted by hand in a box.
@@ -170,28 +180,50 @@ class Objects(Mapping[int, SegmentedObject]):
         Objects whose pixels are not touched stay as they are; others keep
         their clicks. Certainty of pixels painted by hand is 1.
         """
-        box = labels.box
         painted = dict(_split(labels))
-        objects = {}
-        for old in self.values():
-            now = painted.pop(old.label, Patch.empty(np.bool_)).within(box)
-            before = old.pixels.within(box) > 0
-            if not np.array_equal(now, before):
-                kept = _without(old.pixels, Patch(box, before & ~now))
-                fresh = Patch(box, np.where(now & ~before, np.uint8(255), np.uint8(0)))
-                old = old.changed(_merged(kept, fresh))
-            if not old.pixels.box.empty:
-                objects[old.label] = old
+        changes: dict[int, SegmentedObject | None] = {}
+        touched = {each.label: each for each in self._touching(labels.box)}
+        touched.update((label, self[label]) for label in painted if label in self)
+        for label, old in touched.items():
+            mask = painted.pop(label, Patch.empty(np.bool_))
+            box = old.pixels.box.intersect(labels.box).union(mask.box)
+            now, before = mask.within(box), old.pixels.within(box) > 0
+            if np.array_equal(now, before):
+                continue
+            kept = _without(old.pixels, Patch(box, before & ~now))
+            left = old.changed(_merged(kept, _certain(Patch(box, now & ~before))))
+            changes[label] = None if left.pixels.box.empty else left
         for label, mask in painted.items():
-            pixels = Patch(mask.box, np.where(mask.values, np.uint8(255), np.uint8(0)))
-            objects[label] = SegmentedObject(label, pixels)
-        return Objects(objects.values())
+            changes[label] = SegmentedObject(label, _certain(mask))
+        return self._with(changes)
+
+    def differing(self, other: Objects) -> Iterator[int]:
+        """Yield the labels that are not the very same object in both."""
+        for mine, theirs in zip(self._buckets, other._buckets, strict=True):
+            if mine is not theirs:
+                for label in {**mine, **theirs}:
+                    if mine.get(label) is not theirs.get(label):
+                        yield label
+
+    def _with(self, changes: Mapping[int, SegmentedObject | None]) -> Objects:
+        """Return the collection with some objects replaced (None: removed)."""
+        buckets = list(self._buckets)
+        for number in {label % _BUCKETS for label in changes}:
+            buckets[number] = dict(buckets[number])
+        for label in changes:
+            buckets[label % _BUCKETS].pop(label, None)
+        return Objects(filter(None, changes.values()), buckets=buckets)
 
     def _touching(self, box: Box) -> list[SegmentedObject]:
+        top, left, bottom, right = box
         return [
             each
-            for each in self._objects.values()
-            if not each.pixels.box.intersect(box).empty
+            for bucket in self._buckets
+            for each in bucket.values()
+            if (its := each.pixels.box).top < bottom
+            and top < its.bottom
+            and its.left < right
+            and left < its.right
         ]
 
 
@@ -199,6 +231,11 @@ def certainty(probability: Patch, mask: Patch) -> Patch:
     """Return the pixels of an object (uint8) from its probability and mask."""
     inside = np.round(probability.within(mask.box) * 254).astype(np.uint8) + 1
     return Patch(mask.box, np.where(mask.values, inside, np.uint8(0)))
+
+
+def _certain(mask: Patch) -> Patch:
+    """Return pixels that are sure."""
+    return Patch(mask.box, np.where(mask.values, np.uint8(255), np.uint8(0)))
 
 
 def check_label(label: Any) -> int:
