@@ -289,8 +289,8 @@ def test_what_goes_wrong_is_said(tmp_path: Path) -> None:
         open_dataset(tmp_path, "grabcut")
     with pytest.raises(DatasetError, match="own rule for ignored"):
         open_dataset(tmp_path, "davis", ignore=255)
+    (tmp_path / "inst").mkdir()
     with pytest.raises(DatasetError, match=r"needs the list of images .*val\.txt"):
-        (tmp_path / "inst").mkdir()
         open_dataset(tmp_path, "sbd")
     photo(tmp_path / "img" / "b.jpg")
     with pytest.raises(DatasetError, match=r"1 of 2 images .* for example b\.jpg"):

@@ -156,7 +156,9 @@ class RandomWalker(Baseline):
                 return_full_prob=True,
                 channel_axis=-1,
             )
-        mask: NDArray[np.bool_] = resize(walked[0], seeds.shape, order=1) > 0.5
+        # Without an unknown pixel it returns what it was given, as bool.
+        mine = np.asarray(walked[0], np.float32)
+        mask: NDArray[np.bool_] = resize(mine, seeds.shape, order=1) > 0.5
         return mask
 
 

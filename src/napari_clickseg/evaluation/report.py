@@ -228,10 +228,7 @@ def draw_plots(
     )
     goal = GOALS[-1]
     done = {
-        method: [
-            np.mean([reaches(row.ious[:k], goal) for row in rows])
-            for k in clicks
-        ]
+        method: [np.mean([reaches(row.ious[:k], goal) for row in rows]) for k in clicks]
         for method, rows in filled.items()
     }
     drawing("clicks_needed", f"objects at IoU {goal:.2f} or more", done)

@@ -45,12 +45,13 @@ class ResultLog:
         if restart:
             self.path.unlink(missing_ok=True)
             head.unlink(missing_ok=True)
-        if head.is_file():
+        if not head.is_file():
+            self.path.unlink(missing_ok=True)  # lines of unknown settings
+        self.results = self._read()
+        if self.results:
             self._compare(json.loads(head.read_text(encoding="utf-8")), signature)
         else:
-            self.path.unlink(missing_ok=True)  # lines of unknown settings
             write_text(head, json.dumps(signature, indent=2) + "\n")
-        self.results = self._read()
 
     def _compare(self, stored: dict[str, Any], signature: dict[str, Any]) -> None:
         flat, wanted = _flatten(stored), _flatten(signature)

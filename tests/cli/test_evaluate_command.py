@@ -1,0 +1,141 @@
+"""``evaluate``: a whole small run, stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.evaluation.conftest import make_dataset
+
+from napari_clickseg.cli.evaluate import published_figures
+from napari_clickseg.evaluation.benchmark import MethodOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "discs")
+
+
+def test_a_whole_run(
+    run: Callable[..., Any], discs: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The network itself, on the real way: file, processes, protocol, report."""
+    out = tmp_path / "results"
+    command = (
+        *("evaluate", discs, "--model", weights, "--out", out, "--max-clicks", "2"),
+        *("--target-size", "64", "--exact", "--device", "cpu"),
+    )
+    ran = run(*command, "--limit", "2")
+    assert ran.code == 0, ran.err
+    assert "| everything | 2 |" in ran.out
+    ran = run(*command, "--baseline", "graph-cut", "--jobs", "2", "--json")
+    assert ran.code == 0, ran.err
+    assert "2 of 8 results are there already" in ran.err
+    summary = json.loads(ran.out)
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary["n"] == 4
+    # It calls everything an object, whatever is clicked.
+    areas = [709, 253, 441, 1257]
+    assert summary["iou@1"] == pytest.approx(sum(areas) / 4 / 4800, abs=1e-6)
+    assert summary["noc@90"] == 2
+    assert summary["over2@90"] == 4
+    assert summary["clicks"] == 8
+    assert summary["spc"] > summary["spc_answer"] > 0
+    assert summary["pie"] > 0
+    assert summary["baselines"]["graph-cut"]["n"] == 4
+    assert summary["settings"]["settings"]["target_size"] == 64
+    # Other settings do not join these results.
+    ran = run(*command, "--first-look", "search")
+    assert ran.code == 3
+    assert "first_look 'published', now 'search'" in ran.err
+    ran = run(*command, "--first-look", "search", "--restart", "--limit", "1")
+    assert ran.code == 0, ran.err
+    assert "not the published protocol" in (out / "summary.md").read_text()
+
+
+def test_published_layout_and_target(
+    run: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: Path,
+) -> None:
+    """DAVIS is evaluated at 600, everything else at 400."""
+    from napari_clickseg.evaluation import benchmark
+
+    asked = []
+
+    def make_methods(options: MethodOptions) -> list[Any]:
+        asked.append(options)
+        return []
+
+    monkeypatch.setattr(benchmark, "make_methods", make_methods)
+    make_dataset(tmp_path / "d", layout=("img", "gt"))
+    for layout, size in (("davis", 600), ("coco_mval", 400)):
+        run(
+            *("evaluate", tmp_path / "d", "--layout", layout, "--model", weights),
+            *("--out", tmp_path / layout),
+        )
+        assert asked[-1].settings.target_size == size
+        assert asked[-1].settings.first_look == "published"
+        assert asked[-1].settings.flip
+        assert (asked[-1].goal, asked[-1].max_clicks) == (0.9, 20)
+
+
+def test_stopped_by_hand(
+    run: Callable[..., Any],
+    discs: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from napari_clickseg.evaluation import benchmark
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "make_methods", stop)
+    ran = run("evaluate", discs, "--model", weights, "--out", tmp_path / "out")
+    assert ran.code == 130
+    assert "again to go on" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nowhere"], 3, "There is no folder"),
+        (["discs", "--layout", "coco"], 2, "grabcut, berkeley"),
+        (["discs", "--layout", "davis"], 3, "looks like --layout berkeley or folder"),
+        (["discs", "--refinement", "magic"], 2, "'magic' is not one of none"),
+        (["discs", "--first-look", "x"], 2, "published, visible, search"),
+        (["discs", "--objects", "x"], 2, "each, union"),
+        (["discs", "--baseline", "x"], 3, "random-walker"),
+        (["discs", "--limit", "0"], 2, "limit"),
+        (["discs", "--model", "magic"], 4, "No model is named 'magic'"),
+        (["discs", "--model", "no/such.pth"], 4, "There is no weight file"),
+    ],
+)
+def test_what_cannot_be_done(
+    run: Callable[..., Any],
+    discs: Path,
+    arguments: list[str],
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(discs.parent)
+    ran = run("evaluate", *arguments)
+    assert ran.code == code, ran.err
+    assert says in " ".join(ran.err.split())
+
+
+def test_published_figures_stand_beside_ours() -> None:
+    options = MethodOptions(model="ritm-hrnet18s-cocolvis")
+    figures = published_figures(options, "grabcut")
+    assert figures == {"noc@85": 1.54, "noc@90": 1.68}
+    assert published_figures(options, "folder") == {}
+    assert published_figures(MethodOptions(model="a/file.pth"), "grabcut") == {}
