@@ -8,11 +8,15 @@ Labels layers, which know nothing of clicks; Enter is left to the polygon tool t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from napari.layers import Layer
+
+#: What Ctrl is called here; on a Mac it is the command key.
+CTRL = "Meta" if sys.platform == "darwin" else "Control"
 
 __all__ = ["KEYS", "Key", "bind_keys"]
 
@@ -39,14 +43,14 @@ class Key(NamedTuple):
 
 
 KEYS = (
-    Key("toggle_sign", "Switch between adding and removing", ("T",)),
-    Key("undo", "Undo", ("Control-Z",)),
-    Key("redo", "Redo", ("Control-Shift-Z",)),
-    Key("commit", "Commit the object, start the next", ("N",), ("Enter",)),
-    Key("discard", "Discard the unfinished object", ("Q",)),
-    Key("next_object", "Show the next object", ("G",)),
-    Key("previous_object", "Show the previous object", ("H",)),
-    Key("reopen", "Reopen the object shown, or under the mouse", ("R",)),
+    Key("toggle_sign", "Switch add / take away", ("T",)),
+    Key("undo", "Undo", (f"{CTRL}-Z",)),
+    Key("redo", "Redo", (f"{CTRL}-Shift-Z",)),
+    Key("commit", "Commit, start the next", ("N",), ("Enter",)),
+    Key("discard", "Discard the unfinished", ("Q",)),
+    Key("next_object", "Next object", ("G",)),
+    Key("previous_object", "Previous object", ("H",)),
+    Key("reopen", "Reopen the one under the mouse", ("R",)),
 )
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.saving import Saving
+from napari_clickseg.binding.stage import camera_of
 from napari_clickseg.errors import ClickSegError, SessionError
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
     from napari_clickseg.worker import Job
@@ -149,7 +149,7 @@ class Navigation(Saving):
             middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
             world = image.data_to_world(plane.to_data(middle))
             centre = [world[axis] for axis in viewer.dims.displayed]
-            camera = _camera(viewer)
+            camera = camera_of(viewer)
             camera.center = (*camera.center[:-2], *centre[-2:])
         if objects is not None:
             objects.selected_label = label
@@ -171,9 +171,3 @@ class Navigation(Saving):
         report = self.report
         known = report is not None and label in report.boxes
         return label if known or (label and report is None) else None
-
-
-def _camera(viewer: ViewerModel) -> Any:
-    """Return the camera, which moved in napari 0.9."""
-    scene = getattr(viewer, "scene", None)
-    return viewer.camera if scene is None else scene.camera

@@ -50,7 +50,6 @@ def new_points_keywords(ndim: int) -> dict[str, Any]:
         "border_color": "white",
         "border_width": 0.12,
         "size": SCREEN_SIZE,
-        "canvas_size_limits": (SCREEN_SIZE, SCREEN_SIZE),
         "symbol": SYMBOLS[POSITIVE],
         "opacity": 1.0,
     }
@@ -105,6 +104,9 @@ class ClickPoints:
     def show(self, plane: Plane | None, marks: Sequence[Mark]) -> None:
         """Make the layer show these clicks of this plane."""
         marks = tuple(marks)
+        if str(self.layer.mode) == "add":
+            # napari selects what was just added, and draws that over its color.
+            self.layer.selected_data = set()
         if plane == self._plane and marks == self._shown == self._read():
             return
         self._plane, self._shown = plane, marks
@@ -118,6 +120,25 @@ class ClickPoints:
             if signs:
                 layer.symbol = [SYMBOLS[sign] for sign in signs]
             layer.refresh()
+
+    def fit_zoom(self, zoom: float) -> None:
+        """Keep the size on screen (napari's own limits make the border too wide).
+
+        Parameters
+        ----------
+        zoom : float
+            Screen pixels for one unit of the world.
+        """
+        layer, plane = self.layer, self._plane
+        axes = list(plane.axes) if plane is not None else [-2, -1]
+        unit = float(np.mean(np.abs(np.asarray(layer.scale)[axes])))
+        if zoom <= 0 or unit <= 0:
+            return
+        size = SCREEN_SIZE / (zoom * unit)
+        with self._quietly(), layer.block_update_properties():
+            layer.current_size = size
+            if len(layer.data):
+                layer.size = size
 
     def disconnect(self) -> None:
         """Leave the layer to itself."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Points
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "camera_of"]
 
 MAX_CHANNELS = 3
 
@@ -70,6 +70,7 @@ class Stage:
         layers.removed.connect(self._layer_removed, position="last")
         for name in ("current_step", "order", "ndisplay"):
             getattr(dims, name).connect(self._plane_maybe_changed, position="last")
+        camera_of(viewer).events.zoom.connect(self._zoomed)
 
     @property
     def viewer(self) -> ViewerModel:
@@ -174,6 +175,7 @@ class Stage:
             if self.points is None:
                 self._take_points(own_layers.add_points(viewer, image))
         self._layers_ready(new_mask)
+        self._zoomed()
         self.activate()
 
     def activate(self) -> None:
@@ -228,6 +230,7 @@ class Stage:
             layers.removed.disconnect(self._layer_removed)
             for name in ("current_step", "order", "ndisplay"):
                 getattr(dims, name).disconnect(self._plane_maybe_changed)
+            camera_of(viewer).events.zoom.disconnect(self._zoomed)
 
     def _take_points(self, layer: Points) -> None:
         assert self.image is not None
@@ -327,6 +330,10 @@ class Stage:
 
     def _plane_maybe_changed(self, _event: Any = None) -> None:
         self._follow_plane()
+
+    def _zoomed(self, _event: Any = None) -> None:
+        if self.points is not None:
+            self.points.fit_zoom(float(camera_of(self.viewer).zoom))
 
     def _follow_plane(self) -> None:
         image = self.image
@@ -434,6 +441,12 @@ class Stage:
     def _mask_gone(self) -> None: ...
 
     def _objects_gone(self) -> None: ...
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the camera, which moved in napari 0.9."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
 
 
 def _connected(emitter: Any, callback: Callable[..., None]) -> Callable[[], None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -61,8 +62,12 @@ class Choice(QComboBox):
         super().__init__()
         self.setToolTip(tip)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        # As wide as the dock, however long the texts are.
+        self.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._values: list[Any] = []
         self.activated.connect(lambda index: chosen(self._values[index]))
 
@@ -173,12 +178,35 @@ class StatusLine(QWidget):
 class Fold(QCollapsible):
     """A section that opens and closes, and tells when."""
 
+    INDENT = 12
+
     def __init__(
         self, title: str, content: QWidget, is_open: bool, turned: Callable[[], Any]
     ) -> None:
-        super().__init__(title)
+        # Its own arrows are drawn in black, whatever the theme.
+        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self._title = title
         self.setDuration(0)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)
+        self.content().layout().setContentsMargins(self.INDENT - 4, 2, 4, 6)
+        self.toggleButton().setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.toggleButton().setStyleSheet(
+            "QPushButton { text-align: left; padding: 4px 6px; border: none;"
+            " background: transparent; font-weight: bold; }"
+            f"QPushButton:hover {{ background: {_RULE}; }}"
+        )
         self.addWidget(content)
         if is_open:
             self.expand(animate=False)
+        self._show_arrow(is_open)
+        self.toggled.connect(self._show_arrow)
         self.toggled.connect(lambda _open: turned())
+
+    def _show_arrow(self, is_open: bool) -> None:
+        arrow = (
+            "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
+            if is_open
+            else ("\N{BLACK RIGHT-POINTING SMALL TRIANGLE}")
+        )
+        self.setText(f"{arrow}  {self._title}")

@@ -193,22 +193,19 @@ class KeysSection(QWidget):
         super().__init__()
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 2, 0, 4)
+        layout.setVerticalSpacing(2)
         layout.setColumnStretch(1, 1)
-        rows = [("Click", "Add (or take away, as chosen above)")]
-        rows.append(("Shift+Click", "The other of the two"))
+        rows = [("Click", "Add, or as chosen above"), ("Shift+Click", "The opposite")]
         rows += [
-            (" / ".join(_spoken(k) for k in (*key.keys, *key.points_only)), key.text)
+            (", ".join(_spoken(k) for k in (*key.keys, *key.points_only)), key.text)
             for key in KEYS
         ]
-        rows.append(("Drag, Delete", "Move or delete a click"))
+        rows.append(("Drag, Delete", "Move, delete a click"))
         for number, (keys, text) in enumerate(rows):
-            shown = QLabel(f"<b>{keys}</b>")
-            what = QLabel(text)
-            what.setWordWrap(True)
-            layout.addWidget(shown, number, 0)
-            layout.addWidget(what, number, 1)
-        note = QLabel("While one of the layers Clicks, Mask or Objects is selected.")
-        note.setWordWrap(True)
+            layout.addWidget(QLabel(f"<b>{keys}</b>"), number, 0)
+            layout.addWidget(QLabel(text), number, 1)
+        note = QLabel("With one of the layers Clicks, Mask, Objects selected.")
+        note.setEnabled(False)
         layout.addWidget(note, len(rows), 0, 1, 2)
 
 

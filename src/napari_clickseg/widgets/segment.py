@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QStyle,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = ["SegmentWidget"]
+
+MARGIN = 6
 
 
 class SegmentWidget(QWidget):
@@ -152,7 +161,7 @@ class SegmentWidget(QWidget):
     def _lay_out(self, *rows: QWidget) -> None:
         inside = QWidget()
         layout = QVBoxLayout(inside)
-        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         layout.setSpacing(5)
         for each in (*rows, *self.folds.values()):
             layout.addWidget(each)
@@ -165,7 +174,11 @@ class SegmentWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        self.setMinimumWidth(260)
+        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        # Folded sections count too: nothing may be cut off when they open.
+        needed = [inside, *(content for _title, content in self.sections.values())]
+        width = max(each.minimumSizeHint().width() for each in needed)
+        scroll.setMinimumWidth(width + bar + 2 * MARGIN + Fold.INDENT)
 
 
 def _described(info: Any) -> str:
