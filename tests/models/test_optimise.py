@@ -13,6 +13,7 @@ from napari_clickseg.models.model import run_network
 from napari_clickseg.models.optimise import (
     fold_batch_norm,
     foldable_pairs,
+    round_weights,
     working_copy,
 )
 from napari_clickseg.networks.fbrs import FBRS
@@ -157,3 +158,34 @@ def test_constants_of_the_normalisation_are_not_rounded():
     half = fast.normalization(torch.full((1, 3, 2, 2), 0.485))
     assert half.dtype == torch.bfloat16
     assert half[0, 0].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "shape", [(7, 5, 3, 3), (6, 19, 1, 1), (4, 1, 3, 3), (3, 8, 1, 1)]
+)
+def test_rounding_errors_cancel(shape):
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(shape, generator=generator)
+    carried = round_weights(weight, torch.bfloat16)
+    nearest = weight.to(torch.bfloat16)
+    assert carried.dtype == torch.bfloat16
+    assert carried.shape == weight.shape
+    # no weight moves by more than one step of the largest beside it
+    assert (carried.float() - weight).abs().max() <= weight.abs().max() * 2**-8
+    left = (carried.float() - weight).sum((1, 2, 3)).abs()
+    plain = (nearest.float() - weight).sum((1, 2, 3)).abs()
+    assert left.mean() < 0.6 * plain.mean()
+
+
+def test_weights_that_fit_are_not_rounded():
+    weight = torch.randn(4, 6, 3, 3).to(torch.bfloat16)
+    assert torch.equal(round_weights(weight.float(), torch.bfloat16), weight)
+
+
+def test_the_copy_has_the_carefully_rounded_weights():
+    network = lively(RITMMobileNetV2())
+    fast = working_copy(network, torch.device("cpu"), torch.bfloat16, True)
+    weight = network.maps_transform[2].weight
+    expected = round_weights(weight, torch.bfloat16)
+    assert torch.equal(fast.maps_transform[2].weight, expected)
+    assert not torch.equal(expected, weight.to(torch.bfloat16))

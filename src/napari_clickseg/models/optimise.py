@@ -163,6 +163,43 @@ class _InFullPrecision(nn.Module):
         return y
 
 
+def round_weights(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Round a convolution's weights so that their errors cancel.
+
+    Rounding each weight to its nearest neighbour leaves every filter a little too
+    strong or too weak as a whole, and features that are positive all over (as after
+    ReLU) feel just that. So the error of each weight is carried to the next one:
+    within a kernel, or over eight input channels where the kernel is one pixel.
+
+    Parameters
+    ----------
+    weight : Tensor, shape (O, I, kh, kw)
+        In float32.
+    dtype : torch.dtype
+        Format to round to.
+
+    Returns
+    -------
+    Tensor, shape (O, I, kh, kw)
+        In ``dtype``. On a starter in training this took away a third of what
+        bfloat16 changes in the probabilities.
+    """
+    filters = weight.reshape(len(weight), -1)
+    length = filters.shape[1]
+    size = weight[0, 0].numel()
+    size = size if size > 1 else 8
+    groups = -(-length // size)
+    padded = nn.functional.pad(filters, (0, groups * size - length))
+    columns = padded.reshape(-1, size)
+    rounded = torch.empty_like(columns, dtype=dtype)
+    error = columns.new_zeros(len(columns))
+    for i in range(size):
+        wanted = columns[:, i] + error
+        rounded[:, i] = wanted.to(dtype)
+        error = wanted - rounded[:, i].float()
+    return rounded.reshape(len(weight), -1)[:, :length].reshape(weight.shape)
+
+
 def working_copy(
     network: nn.Module,
     device: torch.device,
@@ -194,6 +231,10 @@ def working_copy(
                 for key, constant in original.named_buffers():
                     module.get_buffer(key).copy_(constant)
                 _replace(result, name, _InFullPrecision(module, dtype))
+            elif isinstance(module, nn.Conv2d) and dtype == torch.bfloat16:
+                exact = network.get_submodule(name).get_parameter("weight")
+                with torch.no_grad():
+                    module.weight.copy_(round_weights(exact, dtype))
     if channels_last:
         result.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return result.to(device).eval().requires_grad_(False)
