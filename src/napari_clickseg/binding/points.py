@@ -258,7 +258,8 @@ class ClickPoints:
 
     def _on_drag(self, layer: Points, event: Any) -> Generator[None, None, None]:
         """Turn the sign while a modifier is held; drag a click in "add" mode."""
-        turned = bool(SIGN_MODIFIERS & {str(m) for m in event.modifiers})
+        # Modifiers are objects that equal their names.
+        turned = any(name in event.modifiers for name in SIGN_MODIFIERS)
         self._turned = turned or event.button == RIGHT_BUTTON
         self._grabbed = self._find(event) if str(layer.mode) == "add" else None
         index, begin, moved = self._grabbed, np.array(event.pos), False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,16 +108,17 @@ class ModelShelf:
         cancelled: Callable[[], bool] | None,
     ) -> Model:
         tell(f"Loading {Path(choice.name).name}", None)
-        if self._load is not None:
-            return self._load(
-                choice.name, device=choice.device, precision=choice.precision
-            )
-        _download(choice.name, tell, cancelled)
-        tell(f"Loading {Path(choice.name).name}", None)
-        preload_torch()
-        from napari_clickseg.models.model import load_model
+        load = self._load
+        if load is None:
+            _download(choice.name, tell, cancelled)
+            tell(f"Loading {Path(choice.name).name}", None)
+            preload_torch()
+        with collection_postponed():
+            if load is None:
+                from napari_clickseg.models.model import load_model
 
-        return load_model(choice.name, device=choice.device, precision=choice.precision)
+                load = load_model
+            return load(choice.name, device=choice.device, precision=choice.precision)
 
 
 def _download(name: str, tell: Tell, cancelled: Callable[[], bool] | None) -> None:
@@ -140,14 +143,37 @@ def _download(name: str, tell: Tell, cancelled: Callable[[], bool] | None) -> No
     fetch_model(info, progress=progress, cancelled=cancelled)
 
 
+@contextmanager
+def collection_postponed() -> Iterator[None]:
+    """Import large packages without full garbage collections.
+
+    Half a million new objects make Python look through all of them, two or three
+    times during the import, for a quarter of a second each in which the window
+    stands still. They stay, so nothing is found. They are put straight to the
+    oldest ones, which are looked through only when many more have come.
+    """
+    if not gc.isenabled() or gc.get_freeze_count():
+        yield  # somebody else has taken this into his hands
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()
+
+
 def preload_torch() -> None:
     """Read torch's large libraries without holding up the window.
 
     Python keeps its global lock while it loads an extension module, and the
     libraries behind torch take from a fifth of a second to several seconds: the
     window would stand still. A call through ctypes gives the lock away. When torch
-    is imported afterwards the libraries are there already. Whatever goes wrong here
-    is left for that import to tell.
+    is imported afterwards the libraries are there already. The files are read once
+    before, because the system's own loader has a lock as well, which should not be
+    held while a slow disk is read. Whatever goes wrong here is left for the import
+    to tell.
     """
     if "torch" in sys.modules or os.name != "posix":
         return
@@ -161,4 +187,13 @@ def preload_torch() -> None:
     for name in _LIBRARIES:
         path = folder / (name + suffix)
         if path.exists():
+            _read_through(path)
             load(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL)
+
+
+def _read_through(path: Path) -> None:
+    """Bring a file into the system's cache."""
+    piece = bytearray(1 << 22)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(piece):
+            pass
