@@ -138,4 +138,6 @@ def test_published_figures_stand_beside_ours() -> None:
     figures = published_figures(options, "grabcut")
     assert figures == {"noc@85": 1.54, "noc@90": 1.68}
     assert published_figures(options, "folder") == {}
+    for layout in ("berkeley", "davis", "coco_mval", "sbd", "voc"):
+        assert published_figures(options, layout), layout
     assert published_figures(MethodOptions(model="a/file.pth"), "grabcut") == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class Discs:
     name: str = "discs"
     radius: float = 6
     pixels: int = 7
+    where: str = "nowhere"
+    notices: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     shape: tuple[int, int] = (0, 0)
 
@@ -98,6 +101,7 @@ class Recorder:
     """In the place of a predictor: remembers what it was asked."""
 
     def __init__(self, model: Any, settings: PredictionSettings) -> None:
+        self.model = model
         self.calls: list[dict[str, Any]] = []
 
     def predict(self, image: Any, clicks: Any, state: Any, **named: Any) -> Any:
@@ -119,7 +123,8 @@ def test_the_model_is_asked_as_published(
 
     monkeypatch.setattr(predictor, "Predictor", Recorder)
     settings = PredictionSettings(first_look=policy)  # type: ignore[arg-type]
-    method = ModelMethod(None, settings, "model")  # type: ignore[arg-type]
+    model: Any = SimpleNamespace(device="cpu", dtype="torch.float32", notices=("slow",))
+    method = ModelMethod(model, settings, "model")
     method.open_image(np.zeros((20, 50, 3), np.uint8))
     field = Box(0, 0, 5, 5)
     method.start_object(field)
@@ -134,7 +139,8 @@ def test_the_model_is_asked_as_published(
     assert calls[1]["state"].roi == Box(0, 0, 10, 40)
     assert all(call["settle"] for call in calls)
     assert calls[0]["visible"] == (field if policy == "visible" else None)
-    assert method.notices == ["memory is short"]
+    assert method.notices == ["slow", "memory is short"]
+    assert method.where == "cpu float32"
     method.start_object()
     method.answer(clicks[:1])
     assert calls[2]["state"] is None
@@ -219,6 +225,17 @@ def test_errors_in_processes_reach_the_caller(discs: Path, tmp_path: Path) -> No
     log = ResultLog(tmp_path / "out", options.signature)
     with pytest.raises(ClickSegError, match="no-such-model"):
         evaluate(open_dataset(discs).first(), options, log, jobs=2)
+
+
+def test_notices_are_kept_with_the_results(discs: Path, tmp_path: Path) -> None:
+    evaluator = benchmark.Evaluator(BASELINES_ONLY)
+    evaluator.methods = [Discs(notices=["memory is short"])]
+    samples = open_dataset(discs).first(1)
+    (result,) = evaluator.run(samples, [("discs", "a")])
+    assert (result.where, result.notices) == ("nowhere", ("memory is short",))
+    log = ResultLog(tmp_path / "out", {})
+    log.add(result)
+    assert ResultLog(tmp_path / "out", {}).results["discs", "a"] == result
 
 
 def test_image_and_mask_of_different_size(discs: Path, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def result(name: str, *ious: float, seconds: float = 1.0) -> SampleResult:
         pixels=100 * len(ious),
         shape=(10, 10),
         area=20,
+        where="cpu float32",
+        notices=("memory is short",),
     )
 
 

@@ -39,6 +39,8 @@ def test_all_files(tmp_path: Path) -> None:
     assert written["noc@90"] == 1.5
     assert written["baselines"]["graph-cut"]["over20@90"] == 1
     assert written["settings"] == {"goal": 0.9}
+    assert written["where"] == ["cpu float32"]
+    assert written["notices"] == ["Made up.", "memory is short"]
     with (tmp_path / "samples.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["sample"], r["method"]) for r in rows] == [

@@ -307,7 +307,7 @@ def published_figures(options: MethodOptions, layout: str) -> dict[str, float]:
         figures = get_info(str(options.model)).published
     except UnknownModelError:
         return {}
-    prefix = f"{layout}@"
+    prefix = f"{'pascalvoc' if layout == 'voc' else layout}@"
     return {
         f"noc@{key.removeprefix(prefix)}": value
         for key, value in figures.get(options.refinement, {}).items()

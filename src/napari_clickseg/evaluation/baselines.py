@@ -41,6 +41,8 @@ class Baseline(ABC):
 
     def __init__(self) -> None:
         self.pixels = 0
+        self.where = "cpu"
+        self.notices: list[str] = []
         self._rgb = np.zeros((1, 1, 3), np.float32)
 
     def open_image(self, image: Any) -> None:

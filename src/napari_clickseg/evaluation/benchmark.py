@@ -191,6 +191,8 @@ class Evaluator:
                     pixels=pixels,
                     shape=(height, width),
                     area=int(np.count_nonzero(truth == OBJECT)),
+                    where=method.where,
+                    notices=tuple(method.notices),
                 )
 
 

@@ -35,6 +35,12 @@ class Method(Protocol):
 
     name: str
     pixels: int  #: pixels that the last answer was worked out on
+    notices: list[str]  #: what a reader of the numbers should know
+
+    @property
+    def where(self) -> str:
+        """Device and precision."""
+        ...  # pragma: no cover
 
     def open_image(self, image: Any) -> None:
         """Take a new image, (H, W) or (H, W, C)."""
@@ -99,11 +105,18 @@ class ModelMethod:
         self.name = name or model.name
         self.pixels = 0
         self.settings = settings
-        self.notices: list[str] = []
+        self.notices: list[str] = list(model.notices)
         self._predictor = Predictor(model, settings)
         self._source: ImageSource | None = None
         self._state: PredictorState | None = None
         self._field: Box | None = None
+
+    @property
+    def where(self) -> str:
+        """Device and precision of the model, now."""
+        model = self._predictor.model
+        dtype = str(getattr(model, "dtype", "")).removeprefix("torch.")
+        return f"{model.device} {dtype}".strip()
 
     def open_image(self, image: Any) -> None:
         """Take a new image."""

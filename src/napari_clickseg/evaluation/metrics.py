@@ -48,6 +48,10 @@ class SampleResult:
         Height and width of the image.
     area : int
         Pixels of the object.
+    where : str
+        Device and precision, for a model.
+    notices : tuple of str
+        What a reader of the numbers should know, such as memory that ran out.
     """
 
     name: str
@@ -59,6 +63,8 @@ class SampleResult:
     pixels: int
     shape: tuple[int, int]
     area: int
+    where: str = ""
+    notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
@@ -72,6 +78,8 @@ class SampleResult:
             "pixels": self.pixels,
             "shape": list(self.shape),
             "area": self.area,
+            "where": self.where,
+            "notices": list(self.notices),
         }
 
     @classmethod
@@ -90,6 +98,8 @@ class SampleResult:
             pixels=int(values["pixels"]),
             shape=(int(height), int(width)),
             area=int(values["area"]),
+            where=str(values["where"]),
+            notices=tuple(str(notice) for notice in values["notices"]),
         )
 
 

@@ -64,6 +64,13 @@ def write_report(
         method: summarise(rows, max_clicks) for method, rows in results.items() if rows
     }
     names = list(figures)
+    rows_of_model = results[names[0]]
+    notices = [
+        *notices,
+        *dict.fromkeys(
+            n for rows in results.values() for row in rows for n in row.notices
+        ),
+    ]
     summary: dict[str, Any] = {
         "method": names[0],
         **figures[names[0]],
@@ -72,7 +79,8 @@ def write_report(
         "title": title,
         "settings": dict(settings),
         "machine": machine(),
-        "notices": list(notices),
+        "where": sorted({row.where for row in rows_of_model}),
+        "notices": notices,
     }
     write_text(folder / "samples.csv", samples_csv(results, max_clicks))
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
