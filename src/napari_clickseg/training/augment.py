@@ -61,6 +61,39 @@ def choose_window(
     return float(scale), centre[0], centre[1]
 
 
+def placement(
+    canvas: tuple[int, int],
+    window: tuple[float, float, float],
+    angle: float,
+    flip: bool = False,
+) -> NDArray[np.float64]:
+    """Return the affine map ``(2, 3)`` from canvas (x, y) to image (x, y).
+
+    Pixel centres are whole numbers, as OpenCV wants them.
+
+    Parameters
+    ----------
+    canvas : tuple of int
+        Height and width.
+    window : tuple of float
+        Image pixels per canvas pixel, and the window's centre (row, col).
+    angle : float
+        Radians.
+    flip : bool
+        Mirror left and right.
+    """
+    scale, row, col = window
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    sign = -1.0 if flip else 1.0
+    cy, cx = (canvas[0] - 1) / 2, (canvas[1] - 1) / 2
+    return np.array(
+        [
+            [sign * cos, -sin, col - 0.5 - sign * cos * cx + sin * cy],
+            [sign * sin, cos, row - 0.5 - sign * sin * cx - cos * cy],
+        ]
+    )
+
+
 def warp(
     image: Image,
     labels: Labels,
@@ -80,18 +113,9 @@ def warp(
     target : ndarray of bool, shape (H, W)
         Where an object of ``wanted`` is, its outline interpolated.
     """
-    scale, row, col = window
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     height, width = canvas
-    sign = -1.0 if flip else 1.0
-    cy, cx = (height - 1) / 2, (width - 1) / 2
-    # canvas (x, y) -> image (x, y); pixel centres are whole numbers
-    matrix = np.array(
-        [
-            [sign * cos, -sin, col - 0.5 - sign * cos * cx + sin * cy],
-            [sign * sin, cos, row - 0.5 - sign * sin * cx - cos * cy],
-        ]
-    )
+    scale = window[0]
+    matrix = placement(canvas, window, angle, flip)
     if scale > 1.5:  # avoid aliasing: warpAffine has no area filter
         factor = 1.0 / scale
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
@@ -150,14 +174,7 @@ def paste(
         cutout.shape[0] / 2 - rng.uniform(-0.4, 0.4) * height * scale,
         cutout.shape[1] / 2 - rng.uniform(-0.4, 0.4) * width * scale,
     )
-    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-    cy, cx = (height - 1) / 2, (width - 1) / 2
-    matrix = np.array(
-        [
-            [cos, -sin, window[2] - 0.5 - cos * cx + sin * cy],
-            [sin, cos, window[1] - 0.5 - sin * cx - cos * cy],
-        ]
-    )
+    matrix = placement((height, width), window, angle)
     # premultiplied, so that transparent pixels lend no colour to the edge
     opacity = cutout[..., 3:].astype(np.float32) / 255
     placed = cv2.warpAffine(

@@ -12,7 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,6 +31,7 @@ from napari_clickseg.training.losses import (
     soft_iou_loss,
 )
 from napari_clickseg.training.packs import read_pack
+from napari_clickseg.training.progress import Progress, TrainingLog
 from napari_clickseg.training.recipe import Recipe, read_recipe
 from napari_clickseg.training.sampling import next_click
 from napari_clickseg.training.state import (
@@ -43,17 +44,6 @@ from napari_clickseg.training.state import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """What a caller is told after each step."""
-
-    step: int
-    fraction: float
-    loss: float
-    iou: float
-    learning_rate: float
 
 
 def train(
@@ -245,7 +235,7 @@ class _Run:
         (self.folder / "recipe.json").write_text(
             json.dumps(asdict(self.plan), indent=1), encoding="utf-8"
         )
-        log = _Log(self.folder)
+        log = TrainingLog(self.folder)
         before = signal.getsignal(signal.SIGTERM)
         in_main = _set_sigterm(self._on_signal)
         saved = time.monotonic()
@@ -379,43 +369,3 @@ def _mean_iou(probability: Tensor, labels: Tensor) -> float:
     both = (answer & truth & valid).sum((1, 2, 3)).float()
     either = ((answer | truth) & valid).sum((1, 2, 3)).float()
     return float((both / either.clamp_min(1)).mean())
-
-
-class _Log:
-    """TensorBoard where it is installed, and a line a hundred steps."""
-
-    def __init__(self, folder: Path) -> None:
-        self.writer: Any = None
-        self.losses: list[float] = []
-        self.ious: list[float] = []
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            logger.info("tensorboard is not installed; logging to the console only")
-        else:
-            self.writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, progress: Progress, seconds: float) -> None:
-        self.losses.append(progress.loss)
-        self.ious.append(progress.iou)
-        if progress.step % 50 == 0:
-            loss, iou = float(np.mean(self.losses)), float(np.mean(self.ious))
-            self.losses.clear()
-            self.ious.clear()
-            logger.info(
-                "step %d  %.1f min  loss %.4f  IoU %.3f  lr %.2e  %.0f%%",
-                progress.step,
-                seconds / 60,
-                loss,
-                iou,
-                progress.learning_rate,
-                100 * progress.fraction,
-            )
-            if self.writer is not None:
-                self.writer.add_scalar("loss", loss, progress.step)
-                self.writer.add_scalar("iou", iou, progress.step)
-                self.writer.add_scalar("lr", progress.learning_rate, progress.step)
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
