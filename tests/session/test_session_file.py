@@ -333,3 +333,10 @@ def test_a_model_that_is_not_here_can_be_replaced(worked, tmp_path):
         loaded.add_click((3, 3))
     with pytest.raises(UnknownModelError):
         ClickSession.load(path, model="nobodys")
+
+
+def test_numbers_of_numpy_are_numbers(session, tmp_path):
+    session.visible = Box(*np.array([0, 0, 9, 9]))
+    session.add_click(np.array([10, 10], np.float32))
+    loaded = load(session.save(tmp_path / "a.clickseg"))
+    assert loaded.clicks == session.clicks

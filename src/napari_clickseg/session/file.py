@@ -91,7 +91,7 @@ def write(record: SessionRecord, path: Path) -> Path:
             with zipfile.ZipFile(
                 file, "w", zipfile.ZIP_DEFLATED, compresslevel=1
             ) as archive:
-                archive.writestr(_TEXT, json.dumps(text, indent=1))
+                archive.writestr(_TEXT, json.dumps(text, indent=1, default=_plain))
                 arrays.write(archive)
             file.flush()
             os.fsync(file.fileno())
@@ -175,6 +175,13 @@ class _Arrays:
             array.flags.writeable = False
             self._read[name] = array
         return self._read[name]
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy number as the Python number that JSON knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written as JSON")
 
 
 def _check_version(text: Any, path: Path) -> None:
