@@ -119,6 +119,18 @@ def test_importing_is_light(module):
     assert not result.stdout.split()
 
 
+@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep(monkeypatch, given, kept):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    code = "import os, napari_clickseg; print(os.environ['OMP_WAIT_POLICY'])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == kept
+
+
 def test_the_page_shows_the_tree_as_it_is():
     page = (ROOT / "docs" / "architecture.md").read_text()
     tree = page.split("```text")[1].split("```")[0].splitlines()[2:]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Threads of torch that wait for each other must sleep, not spin: beside another
+# busy program (a window, a training) spinning ones take each other's processor,
+# and a click of half a second was measured to take half a minute. OpenMP reads
+# this when torch is first imported; who has set it already keeps their choice.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from napari_clickseg.errors import ClickSegError
