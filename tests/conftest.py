@@ -31,6 +31,9 @@ def has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+# As the package does, but many a test imports torch before it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 DISPLAY = has_display()
 if not DISPLAY:
     # Widgets without an OpenGL canvas can still be tested.
