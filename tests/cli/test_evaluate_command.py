@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,6 +107,42 @@ def test_stopped_by_hand(
     ran = run("evaluate", discs, "--model", weights, "--out", tmp_path / "out")
     assert ran.code == 130
     assert "again to go on" in ran.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl+C is no signal there")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_stopped_in_the_middle(
+    discs: Path, weights: Path, tmp_path: Path, jobs: int
+) -> None:
+    """Ctrl+C reaches all processes: a sentence, no traceback, nothing lost."""
+    for number in range(60):
+        for folder in ("images", "masks"):
+            copy = discs / folder / f"d{number}.png"
+            copy.write_bytes((discs / folder / "c.png").read_bytes())
+    out = tmp_path / "out"
+    command = [
+        *(sys.executable, "-m", "napari_clickseg.cli", "evaluate", str(discs)),
+        *("--model", str(weights), "--out", str(out), "--jobs", str(jobs)),
+    ]
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        record = out / "samples.jsonl"
+        deadline = time.monotonic() + 240
+        while not (record.is_file() and record.read_text().strip()):
+            assert running.poll() is None, running.stderr
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 130, errors
+    assert "Stopped with" in errors
+    assert "Traceback" not in errors
+    kept = len(record.read_text().splitlines())
+    assert 1 <= kept < 64
 
 
 @pytest.mark.parametrize(

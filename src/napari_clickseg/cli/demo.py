@@ -163,6 +163,7 @@ def open_window(
         get_info(model)  # complain before a window opens
     pixels, keywords = sample_image(sample)
     viewer = napari.Viewer(title="napari-clickseg demo")
+    viewer.window.resize(1280, 800)
     viewer.add_image(pixels, **keywords)
     viewer.window.add_plugin_dock_widget("napari-clickseg", "Click segmentation")
     ui = attach(viewer)

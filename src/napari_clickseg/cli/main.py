@@ -84,7 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     if _take(given, "--verbose") or debug:
         import logging
 
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("napari_clickseg").setLevel(logging.INFO)
     try:
         app(args=given)
     except (ClickSegError, OSError, KeyboardInterrupt, MemoryError) as error:

@@ -10,7 +10,7 @@ import typer
 from napari_clickseg.cli.common import DeviceOption, ExitCode, progress_bar, say
 
 if TYPE_CHECKING:
-    from napari_clickseg.training.run import Progress
+    from napari_clickseg.training.progress import Progress
 
 
 def train(

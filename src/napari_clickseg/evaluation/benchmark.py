@@ -6,6 +6,7 @@ import json
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clickseg.errors import ClickSegError, DatasetError
+from napari_clickseg.errors import Cancelled, ClickSegError, DatasetError
 from napari_clickseg.evaluation.methods import ModelMethod, field_around
 from napari_clickseg.evaluation.metrics import MAX_CLICKS, SampleResult
 from napari_clickseg.evaluation.simulate import OBJECT, SimulatedAnnotator, iou
@@ -21,6 +22,7 @@ from napari_clickseg.prediction.settings import PredictionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from multiprocessing.synchronize import Event
 
     from numpy.typing import NDArray
 
@@ -90,6 +92,7 @@ def run_sample(
     *,
     goal: float = GOAL,
     max_clicks: int = MAX_CLICKS,
+    cancelled: Callable[[], bool] | None = None,
 ) -> tuple[list[float], list[tuple[int, int, bool]], float, int]:
     """Click until the goal is reached; the method holds the image already.
 
@@ -103,6 +106,8 @@ def run_sample(
         IoU at which to stop.
     max_clicks : int
         Clicks after which to stop anyway.
+    cancelled : callable, optional
+        Asked before each click; True stops.
 
     Returns
     -------
@@ -113,6 +118,11 @@ def run_sample(
         Spent in the method.
     pixels : int
         Worked on by the method, summed over the clicks.
+
+    Raises
+    ------
+    Cancelled
+        If ``cancelled`` said so.
     """
     annotator = SimulatedAnnotator(truth)
     method.start_object(field_around(truth))
@@ -120,6 +130,8 @@ def run_sample(
     ious: list[float] = []
     seconds, pixels = 0.0, 0
     for _ in range(max_clicks):
+        if cancelled is not None and cancelled():
+            raise Cancelled("Stopped.")
         annotator.next_click(mask)
         start = time.perf_counter()
         mask = method.answer(tuple(annotator.clicks))
@@ -139,10 +151,15 @@ class Evaluator:
     ----------
     options : MethodOptions
         Which methods, and how.
+    cancelled : callable, optional
+        Asked before each click; True stops.
     """
 
-    def __init__(self, options: MethodOptions) -> None:
+    def __init__(
+        self, options: MethodOptions, cancelled: Callable[[], bool] | None = None
+    ) -> None:
         self.options = options
+        self.cancelled = cancelled
         self.methods = make_methods(options)
 
     def run(
@@ -180,6 +197,7 @@ class Evaluator:
                     truth,
                     goal=self.options.goal,
                     max_clicks=self.options.max_clicks,
+                    cancelled=self.cancelled,
                 )
                 yield SampleResult(
                     name=sample.name,
@@ -296,30 +314,43 @@ def _results(todo: Todo, options: MethodOptions, jobs: int) -> Generator[SampleR
         return
     from multiprocessing import get_context
 
+    context = get_context("spawn")  # CUDA and Qt do not survive a fork
+    stop = context.Event()
     pool = ProcessPoolExecutor(
         jobs,
-        mp_context=get_context("spawn"),  # CUDA and Qt do not survive a fork
+        mp_context=context,
         initializer=_start_worker,
-        initargs=(options, jobs),
+        initargs=(options, jobs, stop),
     )
     try:
         futures = [pool.submit(_run_in_worker, *item) for item in todo]
         for future in as_completed(futures):
             yield from future.result()
+    except BrokenProcessPool as error:
+        raise ClickSegError(
+            "A process of the evaluation ended by itself, most likely because memory "
+            "ran out. Run the same command again with fewer --jobs: it goes on."
+        ) from error
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 _evaluator: Evaluator | None = None
 _worker_options: MethodOptions | None = None
+_stop: Event | None = None
 
 
-def _start_worker(options: MethodOptions, jobs: int) -> None:
+def _start_worker(options: MethodOptions, jobs: int, stop: Event) -> None:
+    import signal
+
     import torch
 
-    global _worker_options
+    global _worker_options, _stop
+    # Ctrl+C reaches all processes; the first one tells the others by the event.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    _worker_options = options
+    _worker_options, _stop = options, stop
 
 
 def _run_in_worker(
@@ -328,9 +359,10 @@ def _run_in_worker(
     # Loaded here and not at the start: an error then reaches the caller as itself,
     # and not as a broken pool.
     global _evaluator
+    assert _worker_options is not None
+    assert _stop is not None
     if _evaluator is None:
-        assert _worker_options is not None
-        _evaluator = Evaluator(_worker_options)
+        _evaluator = Evaluator(_worker_options, _stop.is_set)
     return list(_evaluator.run(samples, wanted))
 
 
