@@ -1,4 +1,4 @@
-"""Viewers without a window: napari's model, our layers, a model that can be foretold."""
+"""Viewers without a window, our layers in them, and a model that can be foretold."""
 
 from __future__ import annotations
 

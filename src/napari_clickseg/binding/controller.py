@@ -265,7 +265,7 @@ class Controller(Stage):
     def apply(self, report: Report) -> None:
         """Show what a job did."""
         context = self.context
-        if context is None or report.plane not in context.opened:
+        if context is None or report.plane not in context.opened or not self.in_view:
             return
         context.reports[report.plane] = report
         change = report.change
@@ -287,10 +287,10 @@ class Controller(Stage):
             write_box(self.mask, report.plane, box, mask)
 
     def _write_objects(self, plane: Plane, box: Box, labels: np.ndarray) -> None:
-        if self.objects is None:
+        if self.objects is None and labels.any():
             self.make_ready()
-        assert self.objects is not None
-        write_box_undoable(self.objects, plane, box, labels)
+        if self.objects is not None:
+            write_box_undoable(self.objects, plane, box, labels)
 
     def _show_whole(self, plane: Plane) -> None:
         """Fill layers that were made anew."""

@@ -62,15 +62,17 @@ def add_points(viewer: ViewerModel, image: Image) -> Points:
 
 def add_mask(viewer: ViewerModel, image: Image) -> Labels:
     """Add the empty layer for the live mask."""
-    from napari.utils.colormaps import DirectLabelColormap
+    from napari.utils.colormaps import CyclicLabelColormap
 
-    colors = {None: MASK_COLOR, 0: "transparent", 1: MASK_COLOR}
+    # One color for whatever label is painted with. (A direct colormap says the
+    # same, but napari compiles code for it, which takes a second.)
+    one_color = CyclicLabelColormap(colors=["transparent", MASK_COLOR])
     layer = viewer.add_labels(
         _zeros(image, np.uint8),
         name=MASK,
         metadata={MARK: MASK},
         opacity=0.5,
-        colormap=DirectLabelColormap(color_dict=colors),
+        colormap=one_color,
         **_grid(image),
     )
     layer.selected_label = 1

@@ -86,6 +86,12 @@ class Stage:
             raise ImageError("The viewer of these clicks is closed: open another.")
         return viewer
 
+    @property
+    def in_view(self) -> bool:
+        """Whether the image is still in the viewer (which may be closing)."""
+        viewer = self._viewer()
+        return viewer is not None and self.image in viewer.layers
+
     # -------------------------------------------------------------------- choosing
 
     def images(self) -> list[Image]:
@@ -162,10 +168,9 @@ class Stage:
 
     def make_ready(self) -> None:
         """Add those of our layers that are missing, ready for the first click."""
-        image = self.image
-        if image is None:
+        image, viewer = self.image, self.viewer
+        if image is None or not self.in_view:
             return
-        viewer = self.viewer
         new_mask = self.mask is None
         with self._quietly():
             if self.objects is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -105,6 +106,9 @@ class SegmentWidget(QWidget):
     def refresh(self) -> None:
         """Show how things are."""
         clicks = self.clicks
+        if not isalive(self):  # closed; the session goes on
+            clicks.changed.disconnect(self.refresh)
+            return
         images: list[tuple[str, Any]] = [(i.name, i) for i in clicks.images()]
         self.image.offer(images, clicks.image)
         self._refresh_models()
@@ -124,7 +128,10 @@ class SegmentWidget(QWidget):
         self._refresh_status()
 
     def _refresh_status(self, *_: Any) -> None:
-        self.status.show_hint(*self.clicks.hint, *self.clicks.busy)
+        if isalive(self):
+            self.status.show_hint(*self.clicks.hint, *self.clicks.busy)
+        else:
+            self.clicks.message.disconnect(self._refresh_status)
 
     def _refresh_models(self) -> None:
         name, facts = self.clicks.model.name, self.clicks.model_facts
