@@ -148,13 +148,13 @@ class RandomWalker(Baseline):
         small = _shrink_seeds(seeds, self._small.shape[:2])
         self.pixels = small.size
         with warnings.catch_warnings():
-            # It recommends another solver package, and mentions its tolerance.
+            # It recommends another solver package.
             warnings.simplefilter("ignore")
             walked = random_walker(
                 self._small,
                 small,
                 beta=self.beta,
-                mode="cg_j",
+                mode="bf",  # solves exactly, as fast at this size
                 return_full_prob=True,
                 channel_axis=-1,
             )
