@@ -63,6 +63,33 @@ def test_a_whole_run(
     assert "not the published protocol" in (out / "summary.md").read_text()
 
 
+def test_the_published_grabcut_layout(
+    run: Callable[..., Any], weights: Path, tmp_path: Path
+) -> None:
+    """Object above 128, not scored at 128; search is an option."""
+    import numpy as np
+    from PIL import Image
+
+    root = make_dataset(tmp_path / "GrabCut", layout=("data_GT", "boundary_GT"))
+    for path in (root / "boundary_GT").iterdir():
+        mask = np.full((60, 80), 128, np.uint8)
+        mask[:, :30], mask[:, 70:] = 255, 0
+        Image.fromarray(np.repeat(mask[..., None], 3, 2)).save(path)
+    for policy in ("published", "search"):
+        ran = run(
+            *("evaluate", root, "--layout", "grabcut", "--model", weights, "--json"),
+            *("--out", tmp_path / policy, "--max-clicks", "1", "--exact"),
+            *("--target-size", "64", "--first-look", policy, "--limit", "2"),
+        )
+        assert ran.code == 0, ran.err
+        summary = json.loads(ran.out)
+        assert summary["n"] == 2
+        assert summary["settings"]["layout"] == "grabcut"
+        if policy == "published":
+            # Everything is called an object: 30 columns are, 10 are not.
+            assert summary["iou@1"] == pytest.approx(0.75)
+
+
 def test_published_layout_and_target(
     run: Callable[..., Any],
     tmp_path: Path,
