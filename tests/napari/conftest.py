@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,3 +75,18 @@ def attach_to(viewer: ViewerModel, model: FakeModel) -> Callable[..., ViewerClic
         return attach(viewer)
 
     return add
+
+
+@pytest.fixture
+def plugin_in_settings(
+    npe2pm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Path:
+    """Let napari's settings know the plugin; returns the folder they lie in."""
+    from napari import settings
+    from npe2 import PluginManifest
+
+    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "settings.yaml"))
+    settings._clear_plugin_settings_cache()
+    package = Path(napari_layers.__file__).parent
+    npe2pm.register(PluginManifest.from_file(package / "napari.yaml"))
+    return tmp_path

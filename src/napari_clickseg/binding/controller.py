@@ -10,6 +10,7 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from napari_clickseg.binding.writing import (
     write_box_undoable,
 )
 from napari_clickseg.errors import Cancelled, ClickSegError
-from napari_clickseg.preferences import preferences
+from napari_clickseg.preferences import Preferences, preferences
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,6 +43,14 @@ LOG = logging.getLogger("napari_clickseg")
 
 #: The view counts as zoomed in when it shows less of the image than this.
 ZOOMED_IN = 0.6
+
+#: Preferences, and where their values are held.
+ATTRIBUTES = {
+    "clicks.first_look": "first_look",
+    "clicks.overlap": "overlap",
+    "clicks.settle": "settles",
+    "saving.autosave": "autosaves",
+}
 
 HINT_OPEN = "Open an image, then click inside an object."
 HINT_CLICK = "Click inside an object."
@@ -96,6 +105,7 @@ class Controller(Stage):
         self.settles: bool = chosen.get("clicks.settle")
         self.autosaves: bool = chosen.get("saving.autosave")
         super().__init__(viewer)
+        self._preference_stops = self._follow_preferences(chosen)
 
     # -------------------------------------------------------------------- reading
 
@@ -128,8 +138,28 @@ class Controller(Stage):
     def close(self) -> None:
         """Let go of the viewer and of all work."""
         self._channel.close()
+        self._stop(self._preference_stops)
         super().close()
         self._contexts.clear()
+
+    def _follow_preferences(self, kept: Preferences) -> list[Callable[[], None]]:
+        """Heed changes in napari's Preferences; returns how to stop."""
+        this = weakref.ref(self)
+
+        def heed(key: str) -> None:
+            controller = this()
+            if controller is None:
+                return
+            value = kept.get(key)
+            section, _, name = key.partition(".")
+            if section == "model":
+                controller.model = controller.model._replace(**{name: value})
+            else:
+                setattr(controller, ATTRIBUTES[key], value)
+            controller.changed.emit()
+
+        keys = ("model.name", "model.device", "model.precision", *ATTRIBUTES)
+        return [kept.connect(key, partial(heed, key)) for key in keys]
 
     # ----------------------------------------------------------------------- jobs
 
@@ -216,9 +246,12 @@ class Controller(Stage):
         if job.error is not None:
             self.failed(job.error)
         elif isinstance(job.value, Report):
-            self.apply(job.value)
             if job.before is None or job.before.error is None:
                 self._say_what_next(job.value)
+            try:
+                self.apply(job.value)
+            except ClickSegError as error:  # the layer cannot be written to
+                self.failed(error)
 
     def _answer_done(self, job: Job) -> None:
         self._job_done(job)

@@ -89,6 +89,8 @@ class Engine:
         self._models: dict[Plane, Any] = {}
         self._shown: dict[Plane, Any] = {}
         self._saved: dict[Plane, ClickSession] = {}
+        #: Planes that no session can work on, and why.
+        self._refused: dict[Plane, ClickSegError] = {}
         self._floor: int | None = None
         #: Set from the dock while a download runs.
         self.stop_loading = False
@@ -114,11 +116,12 @@ class Engine:
         """
         session = self._sessions.get(plane)
         if session is None:
-            choice = options.model
-            session = ClickSession(
-                choice.name, choice.device, precision=choice.precision
-            )
-            session.set_image(_source(image), labels=labels)
+            session = ClickSession()  # its model is chosen when it is asked
+            try:
+                session.set_image(_source(image), labels=labels)
+            except ClickSegError as error:
+                self._refused[plane] = error
+                raise
             self._sessions[plane] = session
             self._shown[plane] = image.contrast
             self._count_from(others)
@@ -126,8 +129,8 @@ class Engine:
 
     def show(self, plane: Plane, image: PlaneImage, options: Options) -> Report:
         """Look at the plane with the contrast that it has now on screen."""
-        session = self._sessions.get(plane)
-        if session is not None and self._shown[plane] != image.contrast:
+        session = self._session(plane)
+        if self._shown[plane] != image.contrast:
             session.set_contrast(image.contrast)
             self._shown[plane] = image.contrast
         return self._report(plane, None, options)
@@ -257,7 +260,13 @@ class Engine:
         """Keep the session of a plane, without its image."""
         session = self._session(plane)
         path = _saved_path(session.image)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SessionError(
+                f"Your work cannot be kept in {path.parent} ({error.strerror}): set "
+                "NAPARI_CLICKSEG_CACHE to another folder, or switch autosave off."
+            ) from error
         session.save(path, image=False)
 
     def look_for_saved(self, plane: Plane, image: PlaneImage, options: Options) -> str:
@@ -285,13 +294,15 @@ class Engine:
         """Take up the session that :meth:`look_for_saved` found."""
         session = self._saved.pop(plane)
         self._sessions[plane] = session
-        self._shown[plane] = session.image.contrast
+        self._shown[plane] = None  # as on screen now, not as it was then
         self._models.pop(plane, None)
         return self.whole(plane, options)
 
     # ---------------------------------------------------------------------- parts
 
     def _session(self, plane: Plane) -> ClickSession:
+        if plane in self._refused:
+            raise self._refused[plane]
         try:
             return self._sessions[plane]
         except KeyError:

@@ -148,7 +148,8 @@ class Navigation(Saving):
         if image is not None:
             middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
             world = image.data_to_world(plane.to_data(middle))
-            centre = [world[axis] for axis in viewer.dims.displayed]
+            before = viewer.dims.ndim - image.ndim  # axes that the image lacks
+            centre = [world[axis - before] for axis in viewer.dims.displayed]
             camera = camera_of(viewer)
             camera.center = (*camera.center[:-2], *centre[-2:])
         if objects is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.engine import Engine, Report
 from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.writing import read_box
 
 if TYPE_CHECKING:
     from napari_clickseg.worker import Job
@@ -58,6 +59,10 @@ class Saving(Controller):
             engine, plane = context.engine, report.plane
             self._channel.chore(lambda _: engine.autosave(plane), self._told)
 
+    def _layers_ready(self, new_mask: bool) -> None:
+        super()._layers_ready(new_mask)
+        self._look_for_saved()
+
     def _plane_changed(self) -> None:
         super()._plane_changed()
         self._look_for_saved()
@@ -72,6 +77,8 @@ class Saving(Controller):
             or image is None
             or plane in context.opened
             or plane in context.saved
+            or self.objects is None
+            or read_box(self.objects, plane).any()
         ):
             return
         source, options, engine = self.plane_source(), self.options(), context.engine

@@ -344,14 +344,16 @@ class Stage:
         image = self.image
         if image is None:
             return
+        plane, trouble = None, ""
         try:
-            plane: Plane | None = displayed_plane(self.viewer, image)
+            plane = displayed_plane(self.viewer, image)
         except ClickSegError as error:
-            plane = None
-            self.message.emit(str(error), "error")
+            trouble = str(error)
         if plane != self.plane:
             self.plane = plane
             self._plane_changed()
+        if trouble:
+            self.say(trouble, "error")
 
     def _watch_painting(
         self, layer: Labels, painted: Callable[[], None]
@@ -408,6 +410,10 @@ class Stage:
         return call
 
     # -------------------------------------------------- what the subclass makes of it
+
+    def say(self, text: str, kind: str = "hint") -> None:
+        """Put a sentence into the status line."""
+        raise NotImplementedError
 
     def act(self, action: str) -> None:
         """Do what a key or button asks for."""

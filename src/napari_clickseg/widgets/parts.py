@@ -187,9 +187,13 @@ class Fold(QCollapsible):
         super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
         self._title = title
         self.setDuration(0)
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.layout().setSpacing(0)
-        self.content().layout().setContentsMargins(self.INDENT - 4, 2, 4, 6)
+        for layout, margins in (
+            (self.layout(), (0, 0, 0, 0)),
+            (self.content().layout(), (self.INDENT - 4, 2, 4, 6)),
+        ):
+            if layout is not None:
+                layout.setContentsMargins(*margins)
+                layout.setSpacing(0)
         self.toggleButton().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.toggleButton().setStyleSheet(
             "QPushButton { text-align: left; padding: 4px 6px; border: none;"
@@ -207,6 +211,6 @@ class Fold(QCollapsible):
         arrow = (
             "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
             if is_open
-            else ("\N{BLACK RIGHT-POINTING SMALL TRIANGLE}")
+            else "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
         )
         self.setText(f"{arrow}  {self._title}")

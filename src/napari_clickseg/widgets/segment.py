@@ -10,7 +10,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QScrollArea,
-    QStyle,
+    QScrollBar,
     QVBoxLayout,
     QWidget,
 )
@@ -181,7 +181,7 @@ class SegmentWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        bar = QScrollBar().sizeHint().width()
         # Folded sections count too: nothing may be cut off when they open.
         needed = [inside, *(content for _title, content in self.sections.values())]
         width = max(each.minimumSizeHint().width() for each in needed)

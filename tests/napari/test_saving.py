@@ -1,0 +1,119 @@
+"""Work is kept as it goes, and offered when the same image is opened again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from tests.napari.conftest import discs
+
+from napari_clickseg import attach, napari_layers
+from napari_clickseg.models.cache import cache_folder
+
+
+@pytest.fixture
+def next_day():
+    """Open further viewers, as if napari had been started again."""
+    opened = []
+
+    def start(image, **keywords):
+        viewer = ViewerModel()
+        viewer.add_image(image, name="discs", **keywords)
+        opened.append(viewer)
+        ui = attach(viewer)
+        ui.first_look = "published"
+        return ui
+
+    yield start
+    for viewer in opened:
+        napari_layers._ATTACHED.pop(viewer).close()
+
+
+def work(ui):
+    ui.add_click((30, 35))
+    ui.add_click((30, 45), positive=False)
+    ui.commit()
+    ui.add_click((85, 40))
+    ui.commit()
+
+
+def test_take_up_where_you_stopped(ui, viewer, next_day):
+    work(ui)
+    labels = np.array(ui.objects.data)
+    later = next_day(discs())
+    assert later.resume_text == "Take up where you stopped: 2 objects, 1.5 clicks each"
+    later.resume()
+    assert later.resume_text == ""
+    np.testing.assert_array_equal(later.objects.data, labels)
+    assert str(later.stats) == "2 objects, 1.5 clicks each"
+    later.add_click((85, 115))
+    assert later.commit() == 3
+    later.reopen(1)
+    assert [c.positive for c in later.clicks] == [True, False]
+
+
+def test_another_image_is_another_work(ui, next_day):
+    work(ui)
+    assert next_day(discs()[::-1]).resume_text == ""
+
+
+def test_who_starts_anew_is_not_asked_again(ui, next_day):
+    work(ui)
+    later = next_day(discs())
+    assert later.resume_text
+    later.add_click((85, 115))
+    assert later.resume_text == ""
+
+
+def test_nothing_is_kept_when_it_is_not_wanted(ui):
+    ui.autosaves = False
+    work(ui)
+    assert not list(cache_folder().glob("sessions/*"))
+
+
+def test_damaged_files_are_no_trouble(ui, next_day):
+    work(ui)
+    [path] = cache_folder().glob("sessions/*.clickseg")
+    path.write_bytes(b"not a session")
+    later = next_day(discs())
+    assert later.resume_text == ""
+    assert later.hint[1] == "hint"
+    later.add_click((30, 35))
+    assert later.commit() == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told(ui, monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(blocked))
+    ui.points.layer.add([30, 35])
+    ui.act("commit")
+    assert ui.objects.data[30, 35] == 1, "the work itself goes on"
+    assert ui.hint[1] == "error"
+
+
+def test_planes_are_kept_one_by_one(viewer, attach_to, next_day):
+    stack = np.stack([discs(), discs()[::-1]])
+    ui = attach_to(stack, name="discs")
+    ui.first_look = "published"
+    for plane, place in ((0, (30, 35)), (1, (85, 120))):
+        viewer.dims.set_current_step(0, plane)
+        ui.add_click(place)
+        ui.commit()
+    later = next_day(stack)
+    other = later.viewer
+    for plane in (0, 1):
+        other.dims.set_current_step(0, plane)
+        assert "1 object" in later.resume_text
+        later.resume()
+    np.testing.assert_array_equal(later.objects.data, ui.objects.data)
+    assert len(later.stats.objects) == 2
+
+
+def test_save_to_a_file(ui, tmp_path):
+    from napari_clickseg import ClickSession
+
+    work(ui)
+    path = ui.save(tmp_path / "mine.clickseg")
+    session = ClickSession.load(path, discs())
+    np.testing.assert_array_equal(session.labels, ui.objects.data)
