@@ -291,7 +291,8 @@ def _cut(
     rows = np.concatenate([np.full(count, source), nodes, first, second])
     cols = np.concatenate([nodes, np.full(count, sink), second, first])
     costs = np.concatenate([to_object, to_background, edges, edges])
-    # SciPy's flow counts in whole numbers of 32 bits.
+    # SciPy's flow counts in whole numbers of 32 bits, older ones also number nodes so.
+    rows, cols = rows.astype(np.int32), cols.astype(np.int32)
     whole = np.minimum(np.round(costs * 100), 1e8).astype(np.int32)
     used = whole > 0
     graph = csr_array(
