@@ -390,3 +390,58 @@ def test_without_an_image_it_says_what_to_do(viewer, model):
     viewer.add_image(discs())
     assert ui.image is not None
     assert "Clicks" in viewer.layers
+
+
+def test_a_result_that_comes_late_goes_to_its_own_image(viewer, model):
+    """Images of one shape have planes of one name."""
+    from collections import deque
+
+    from napari_clickseg.binding.shelf import ModelShelf
+    from napari_clickseg.napari_layers import ViewerClicks
+    from napari_clickseg.worker import Worker
+
+    waiting = deque()
+    worker = Worker(synchronous=True)
+    shelf = ModelShelf(load=lambda *_args, **_options: model)
+    ui = ViewerClicks(viewer, worker.channel(waiting.append), shelf)
+
+    def turn():
+        while waiting:
+            waiting.popleft()()
+
+    first = viewer.add_image(discs(), name="first")
+    second = viewer.add_image(discs()[::-1], name="second")
+    ui.set_image_layer(first)
+    ui.first_look = "published"
+    ui.points.layer.add([30, 35])
+    turn()
+    ui.act("commit")
+    ui.points.layer.add([85, 40])
+    ui.choose(second)  # before the results have come
+    turn()
+    assert not mask_of(ui).any()
+    assert not ui.objects.data.any()
+    assert len(viewer.layers["Clicks"].data) == 0
+    assert viewer.layers["Objects of first"].data[30, 35] == 1
+    ui.choose(first)
+    turn()
+    assert mask_of(ui)[85, 40]
+    assert len(viewer.layers["Clicks"].data) == 1
+    ui.close()
+
+
+def test_nothing_raises_in_the_3d_view(attach_to, viewer):
+    ui = attach_to(np.stack([discs()] * 3))
+    ui.first_look = "published"
+    ui.add_click((30, 35))
+    viewer.dims.ndisplay = 3
+    viewer.layers["Mask"].paint((1, 60, 80), 1)
+    ui.objects.paint((1, 60, 80), 1)
+    ui.act("reopen")
+    ui.act("next_object")
+    ui.set_sign(False)
+    viewer.layers.remove("Mask")
+    viewer.layers.remove("Clicks")
+    viewer.dims.ndisplay = 2
+    ui.add_click((30, 120))
+    assert mask_of(ui)[1, 30, 120]

@@ -237,7 +237,7 @@ class Engine:
         """Return the session of a plane, if it is open."""
         return self._sessions.get(plane)
 
-    def whole(self, plane: Plane, options: Options) -> Report:
+    def whole(self, plane: Plane, options: Options, *, labels: bool = True) -> Report:
         """Report all of the plane as changed: for layers that were made anew."""
         session = self._session(plane)
         box = Box.of_shape(session.shape)
@@ -246,7 +246,7 @@ class Engine:
             kind="whole",
             bbox=box,
             mask=session.mask,
-            labels=session.labels,
+            labels=session.labels if labels else None,
             notices=(),
             label=None,
         )

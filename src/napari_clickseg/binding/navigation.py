@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_clickseg.binding import own_layers
+from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.saving import Saving
-from napari_clickseg.binding.stage import camera_of
-from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.errors import SessionError
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -53,12 +52,6 @@ class Navigation(Saving):
             self.use_channels = on
             self._guarded(self.plane_source)
             self._image_replaced(self.image)
-
-    def _guarded(self, function: Callable[[], Any]) -> None:
-        try:
-            function()
-        except ClickSegError as error:
-            self.failed(error)
 
     # ---------------------------------------------------------------------- actions
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.engine import Engine, Report
+from napari_clickseg.binding.jobs import Context
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.writing import read_box
 
@@ -42,16 +44,17 @@ class Saving(Controller):
         context.opened.add(plane)
         engine, options = context.engine, self.options()
         self.make_ready()
-        self._channel.edit(lambda _: engine.resume(plane, options), self._job_done)
+        self._channel.edit(
+            lambda _: engine.resume(plane, options), partial(self._job_done, context)
+        )
         self.ask(plane)
 
-    def apply(self, report: Report) -> None:
+    def apply(self, context: Context, report: Report) -> None:
         """Show what a job did, and keep it on disk where it is worth it."""
-        super().apply(report)
-        change, context = report.change, self.context
+        super().apply(context, report)
+        change = report.change
         if (
             self.autosaves
-            and context is not None
             and change is not None
             and change.labels is not None
             and change.kind in WORTH_SAVING

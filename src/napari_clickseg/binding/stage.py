@@ -8,15 +8,13 @@ It holds the viewer weakly, so that a closed viewer can be freed.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal
-
 from napari_clickseg.binding import own_layers
+from napari_clickseg.binding.hooks import Hooks, camera_of, connected
 from napari_clickseg.binding.keys import bind_keys
-from napari_clickseg.binding.marks import MarkEdit
 from napari_clickseg.binding.planes import (
     Plane,
     PlaneImage,
@@ -31,12 +29,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Points
 
-__all__ = ["Stage", "camera_of"]
+__all__ = ["Stage"]
 
 MAX_CHANNELS = 3
 
 
-class Stage:
+class Stage(Hooks):
     """The layers of one viewer.
 
     Parameters
@@ -44,11 +42,6 @@ class Stage:
     viewer : ViewerModel
         The viewer itself, not a proxy of it.
     """
-
-    #: Something that a dock shows has changed.
-    changed = Signal()
-    #: A sentence for the status line, and its kind: "hint", "busy" or "error".
-    message = Signal(str, str)
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
@@ -129,8 +122,8 @@ class Stage:
         self.image = image
         if image is not None:
             self._image_stops = [
-                _connected(image.events.data, self._image_data_changed),
-                _connected(image.events.name, self._tell_changed),
+                connected(image.events.data, self._image_data_changed),
+                connected(image.events.name, self._tell_changed),
             ]
             self._follow_plane()
             self._enter_image(image)
@@ -152,8 +145,8 @@ class Stage:
         if layer is not None:
             self._objects_stops += [
                 *self._watch_painting(layer, self._objects_painted),
-                _connected(layer.events.set_data, self._objects_maybe_touched),
-                _connected(layer.events.name, self._tell_changed),
+                connected(layer.events.set_data, self._objects_maybe_touched),
+                connected(layer.events.name, self._tell_changed),
             ]
             if own_layers.is_ours(layer) and self.image is not None:
                 self._objects_stops += [
@@ -385,10 +378,10 @@ class Stage:
 
         events = layer.events
         return [
-            _connected(events.paint, told),
-            _connected(events.data, told),
-            _connected(events.labels_update, drawn),
-            _connected(events.set_data, drawn),
+            connected(events.paint, told),
+            connected(events.data, told),
+            connected(events.labels_update, drawn),
+            connected(events.set_data, drawn),
         ]
 
     def _objects_maybe_touched(self, _event: Any = None) -> None:
@@ -408,58 +401,3 @@ class Stage:
                 stage.act(action)
 
         return call
-
-    # -------------------------------------------------- what the subclass makes of it
-
-    def say(self, text: str, kind: str = "hint") -> None:
-        """Put a sentence into the status line."""
-        raise NotImplementedError
-
-    def act(self, action: str) -> None:
-        """Do what a key or button asks for."""
-        raise NotImplementedError
-
-    def _later(self, function: Callable[[], None]) -> None:
-        raise NotImplementedError
-
-    @property
-    def _defers(self) -> bool:
-        """Whether :meth:`_later` waits for the event loop."""
-        raise NotImplementedError
-
-    def _layers_ready(self, new_mask: bool) -> None: ...
-
-    def _enter_image(self, image: Image) -> None: ...
-
-    def _image_replaced(self, image: Image) -> None: ...
-
-    def _objects_chosen(self) -> None: ...
-
-    def _points_edited(self, edits: list[MarkEdit]) -> None: ...
-
-    def _point_elsewhere(self, place: Sequence[float], positive: bool) -> None: ...
-
-    def _hovered(self) -> None: ...
-
-    def _mask_painted(self) -> None: ...
-
-    def _objects_painted(self) -> None: ...
-
-    def _plane_changed(self) -> None: ...
-
-    def _points_gone(self) -> None: ...
-
-    def _mask_gone(self) -> None: ...
-
-    def _objects_gone(self) -> None: ...
-
-
-def camera_of(viewer: ViewerModel) -> Any:
-    """Return the camera, which moved in napari 0.9."""
-    scene = getattr(viewer, "scene", None)
-    return viewer.camera if scene is None else scene.camera
-
-
-def _connected(emitter: Any, callback: Callable[..., None]) -> Callable[[], None]:
-    emitter.connect(callback)
-    return lambda: emitter.disconnect(callback)

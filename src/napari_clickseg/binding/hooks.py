@@ -1,0 +1,93 @@
+"""What a stage of layers leaves to those who build on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_clickseg.binding.marks import MarkEdit
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+__all__ = ["Hooks", "camera_of", "connected"]
+
+
+class Hooks:
+    """Signals for docks, and what happens when something happens to the layers."""
+
+    #: Something that a dock shows has changed.
+    changed = Signal()
+    #: A sentence for the status line, and its kind: "hint" or "error".
+    message = Signal(str, str)
+
+    def say(self, text: str, kind: str = "hint") -> None:
+        """Put a sentence into the status line."""
+        raise NotImplementedError
+
+    def act(self, action: str) -> None:
+        """Do what a key or button asks for."""
+        raise NotImplementedError
+
+    def _later(self, function: Callable[[], None]) -> None:
+        """Run a function at the next turn of the event loop, if there is one."""
+        raise NotImplementedError
+
+    @property
+    def _defers(self) -> bool:
+        """Whether :meth:`_later` waits for the event loop."""
+        raise NotImplementedError
+
+    def _layers_ready(self, new_mask: bool) -> None:
+        """React to our layers being complete; the mask may be new."""
+
+    def _enter_image(self, image: Image) -> None:
+        """React to another image to click on."""
+
+    def _image_replaced(self, image: Image) -> None:
+        """React to other data in the image layer."""
+
+    def _objects_chosen(self) -> None:
+        """React to another layer for the objects."""
+
+    def _points_edited(self, edits: list[MarkEdit]) -> None:
+        """React to clicks changed on the plane on screen."""
+
+    def _point_elsewhere(self, place: Sequence[float], positive: bool) -> None:
+        """React to a click put onto another plane."""
+
+    def _hovered(self) -> None:
+        """React to the mouse over the canvas, about to click."""
+
+    def _mask_painted(self) -> None:
+        """React to painting in the live mask."""
+
+    def _objects_painted(self) -> None:
+        """React to painting in the objects."""
+
+    def _plane_changed(self) -> None:
+        """React to another plane on screen."""
+
+    def _points_gone(self) -> None:
+        """React to the click layer being deleted."""
+
+    def _mask_gone(self) -> None:
+        """React to the mask layer being deleted."""
+
+    def _objects_gone(self) -> None:
+        """React to the objects layer being deleted."""
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the camera, which moved in napari 0.9."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
+
+
+def connected(emitter: Any, callback: Callable[..., None]) -> Callable[[], None]:
+    """Connect a callback to an event; returns how to disconnect it."""
+    emitter.connect(callback)
+    return lambda: emitter.disconnect(callback)
