@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
-    QLabel,
     QWidget,
 )
 
-from napari_clickseg.binding.keys import KEYS
 from napari_clickseg.preferences import preferences
 from napari_clickseg.widgets.parts import Choice, button, form
 
 if TYPE_CHECKING:
     from napari_clickseg.napari_layers import ViewerClicks
 
-__all__ = ["KeysSection", "ModelSection", "ObjectsSection", "ViewSection"]
+__all__ = ["ModelSection", "ObjectsSection", "ViewSection"]
 
 NEW_LAYER = "New layer"
 OVERLAPS = [
@@ -184,30 +181,3 @@ class ModelSection(QWidget):
         if path:
             self._clicks.set_model(name=path)
             self._added()
-
-
-class KeysSection(QWidget):
-    """Which keys there are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layout = QGridLayout(self)
-        layout.setContentsMargins(0, 2, 0, 4)
-        layout.setVerticalSpacing(2)
-        layout.setColumnStretch(1, 1)
-        rows = [("Click", "Add, or as chosen above"), ("Shift+Click", "The opposite")]
-        rows += [
-            (", ".join(_spoken(k) for k in (*key.keys, *key.points_only)), key.text)
-            for key in KEYS
-        ]
-        rows.append(("Drag, Delete", "Move, delete a click"))
-        for number, (keys, text) in enumerate(rows):
-            layout.addWidget(QLabel(f"<b>{keys}</b>"), number, 0)
-            layout.addWidget(QLabel(text), number, 1)
-        note = QLabel("With one of the layers Clicks, Mask, Objects selected.")
-        note.setEnabled(False)
-        layout.addWidget(note, len(rows), 0, 1, 2)
-
-
-def _spoken(key: str) -> str:
-    return key.replace("Control", "Ctrl").replace("Meta", "Cmd").replace("-", "+")

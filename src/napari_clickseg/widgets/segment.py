@@ -18,21 +18,20 @@ from qtpy.QtWidgets import (
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.preferences import preferences
+from napari_clickseg.widgets.keys import KeysSection
 from napari_clickseg.widgets.parts import (
     Badge,
     Choice,
-    Fold,
     SignSwitch,
-    StatusLine,
     button,
     form,
 )
 from napari_clickseg.widgets.sections import (
-    KeysSection,
     ModelSection,
     ObjectsSection,
     ViewSection,
 )
+from napari_clickseg.widgets.status import Fold, StatusLine
 
 if TYPE_CHECKING:
     import napari
