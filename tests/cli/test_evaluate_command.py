@@ -54,6 +54,7 @@ def test_a_whole_run(
     assert summary["pie"] > 0
     assert summary["baselines"]["graph-cut"]["n"] == 4
     assert summary["settings"]["settings"]["target_size"] == 64
+    assert summary["settings"]["jobs"] == 2
     # Other settings do not join these results.
     ran = run(*command, "--first-look", "search")
     assert ran.code == 3
@@ -84,7 +85,7 @@ def test_the_published_grabcut_layout(
         assert ran.code == 0, ran.err
         summary = json.loads(ran.out)
         assert summary["n"] == 2
-        assert summary["settings"]["layout"] == "grabcut"
+        assert summary["settings"]["data"]["layout"] == "grabcut"
         if policy == "published":
             # Everything is called an object: 30 columns are, 10 are not.
             assert summary["iou@1"] == pytest.approx(0.75)

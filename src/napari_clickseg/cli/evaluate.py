@@ -142,7 +142,7 @@ def evaluate(
     check_choice(objects, OBJECTS, "--objects")
     check_choice(refinement, REFINEMENTS, "--refinement")
     from napari_clickseg.evaluation.baselines import available_baselines, make_baseline
-    from napari_clickseg.evaluation.benchmark import MethodOptions
+    from napari_clickseg.evaluation.benchmark import MethodOptions, default_jobs
     from napari_clickseg.evaluation.datasets import open_dataset
 
     others = list(available_baselines()) if baselines else []
@@ -176,8 +176,9 @@ def evaluate(
         bars.add_task("Looking for objects", total=None, note="")
         samples = dataset.first(limit)
     log = open_log(out, dataset, options, restart=restart)
+    jobs = jobs or default_jobs(options.device, len(samples))
     results = run(samples, options, log, jobs)
-    summary = report(out, dataset, options, results)
+    summary = report(dataset, options, log, results, jobs)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
@@ -224,14 +225,10 @@ def weights_sha256(model: str) -> str:
 
 
 def run(
-    samples: list[Sample], options: MethodOptions, log: ResultLog, jobs: int | None
+    samples: list[Sample], options: MethodOptions, log: ResultLog, jobs: int
 ) -> dict[str, list[SampleResult]]:
     """Evaluate with a progress bar; Ctrl+C keeps what is finished."""
-    from napari_clickseg.evaluation.benchmark import (
-        default_jobs,
-        evaluate,
-        method_names,
-    )
+    from napari_clickseg.evaluation.benchmark import evaluate, method_names
 
     total = len(samples) * len(method_names(options))
     wanted = {sample.name for sample in samples}
@@ -251,13 +248,7 @@ def run(
             bars.update(bar, advance=1, note=note)
 
         try:
-            return evaluate(
-                samples,
-                options,
-                log,
-                jobs=jobs or default_jobs(options.device, len(samples)),
-                progress=show,
-            )
+            return evaluate(samples, options, log, jobs=jobs, progress=show)
         except KeyboardInterrupt:
             say(
                 f"Stopped with {len(log.results)} results kept. Run the same command "
@@ -267,10 +258,11 @@ def run(
 
 
 def report(
-    out: Path,
     dataset: Dataset,
     options: MethodOptions,
+    log: ResultLog,
     results: dict[str, list[SampleResult]],
+    jobs: int,
 ) -> dict[str, Any]:
     """Write the report and return what summary.json holds."""
     from napari_clickseg.evaluation.report import (
@@ -288,10 +280,10 @@ def report(
             "protocol."
         )
     return write_report(
-        out,
+        log.folder,
         results,
         title=dataset.path.resolve().name,
-        settings={**options.signature, "layout": dataset.layout},
+        settings={**log.signature, "jobs": jobs},
         max_clicks=options.max_clicks,
         published=published_figures(options, dataset.layout),
         notices=notices,

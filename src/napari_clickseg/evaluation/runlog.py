@@ -39,6 +39,7 @@ class ResultLog:
         self, folder: Path, signature: dict[str, Any], *, restart: bool = False
     ) -> None:
         self.folder = folder
+        self.signature = signature
         self.path = folder / "samples.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         head = folder / "run.json"
