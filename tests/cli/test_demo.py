@@ -58,7 +58,7 @@ def test_a_window_is_opened_where_one_can(
     monkeypatch.setattr(demo, "why_no_window", lambda: "")
     monkeypatch.setattr(demo, "open_window", lambda *a: opened.append(a))
     assert run("demo", "--no-clicks").code == 0
-    assert opened[0][:2] == ("photo", False)
+    assert opened[0][:2] == ("astronaut", False)
     assert run("demo", "--sample", "nothing").code == 2
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Sample to the clicks of the demo, object by object.
 CLICKS: dict[str, ObjectClicks] = {
+    "astronaut": {1: [Click(120, 220), Click(260, 170, positive=False)]},
     "photo": {1: [Click(150, 230), Click(120, 410, positive=False)]},
     "fluorescence": {
         1: [Click(231, 200)],
@@ -47,9 +48,9 @@ def demo(
         str,
         typer.Option(
             metavar="NAME",
-            help="photo, fluorescence or phase_contrast (none is fetched).",
+            help="astronaut, photo, fluorescence or phase_contrast; none is fetched.",
         ),
-    ] = "photo",
+    ] = "astronaut",
     headless: Annotated[
         bool, typer.Option("--headless", help="Open no window even if one could.")
     ] = False,
@@ -120,6 +121,10 @@ def why_no_window() -> str:
 
 def sample_image(name: str) -> tuple[Any, dict[str, Any]]:
     """Return a sample's pixels, and how napari shows them."""
+    if name == "astronaut":  # ships with scikit-image; in the public domain
+        from skimage import data
+
+        return data.astronaut(), {"name": "astronaut"}
     from napari_clickseg import samples
 
     pixels, keywords, _ = getattr(samples, name)()[0]
