@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -144,3 +145,14 @@ class Stopwatch:
     def longest(self) -> float:
         """Longest gap in milliseconds."""
         return 1000 * max(self.gaps)
+
+
+def busy() -> str:
+    """Return why times measured now mean little; "" where they mean something."""
+    if not hasattr(os, "getloadavg"):
+        return ""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    # What we do ourselves keeps one or two cores busy.
+    if load <= cores + 0.5:
+        return ""
+    return f"the machine is busy with other things (load {load:.1f} on {cores} cores)"
