@@ -102,15 +102,15 @@ class Engine:
         plane: Plane,
         image: PlaneImage,
         options: Options,
-        labels: NDArray[Any] | None,
+        labels: Callable[[], NDArray[Any]] | None,
         others: Any = None,
     ) -> Report:
         """Begin with a plane, unless it is open already.
 
         Parameters
         ----------
-        labels : array, shape of the plane, or None
-            The objects that are there already.
+        labels : callable or None
+            Returns the objects that are there already, an array of the plane.
         others : array, n-D, or None
             The objects of all planes, whose ids are not to be given again.
         """
@@ -118,7 +118,8 @@ class Engine:
         if session is None:
             session = ClickSession()  # its model is chosen when it is asked
             try:
-                session.set_image(_source(image), labels=labels)
+                there = None if labels is None else labels()
+                session.set_image(_source(image), labels=there)
             except ClickSegError as error:
                 self._refused[plane] = error
                 raise
@@ -269,11 +270,22 @@ class Engine:
             ) from error
         session.save(path, image=False)
 
-    def look_for_saved(self, plane: Plane, image: PlaneImage, options: Options) -> str:
-        """Return what was kept of this image in words; "" for nothing."""
+    def look_for_saved(
+        self,
+        plane: Plane,
+        image: PlaneImage,
+        options: Options,
+        labels: Callable[[], NDArray[Any]],
+    ) -> str:
+        """Return what was kept of this image in words; "" for nothing.
+
+        Nothing is offered where ``labels`` shows that there are objects already.
+        """
+        if not any(sessions_folder().glob("*.clickseg")):
+            return ""
         source, choice = _source(image), options.model
         path = _saved_path(source)
-        if not path.is_file():
+        if not path.is_file() or labels().any():
             return ""
         try:
             session = ClickSession.load(
@@ -361,8 +373,13 @@ def _source(image: PlaneImage) -> ImageSource:
     return ImageSource(image.array, contrast=image.contrast, channel_axis=axis)
 
 
+def sessions_folder() -> Path:
+    """Return where work is kept."""
+    return cache_folder() / "sessions"
+
+
 def _saved_path(image: ImageSource) -> Path:
-    return cache_folder() / "sessions" / f"{image.signature()}.clickseg"
+    return sessions_folder() / f"{image.signature()}.clickseg"
 
 
 def _find(session: ClickSession, mark: Mark) -> int | None:

@@ -17,7 +17,7 @@ from napari_clickseg.binding.engine import Engine, Options, Report
 from napari_clickseg.binding.planes import Plane, plane_image, visible_box
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf
 from napari_clickseg.binding.stage import Stage
-from napari_clickseg.binding.writing import label_check, read_box
+from napari_clickseg.binding.writing import box_reader, label_check
 from napari_clickseg.errors import Cancelled, ClickSegError, ImageError
 from napari_clickseg.preferences import Preferences, preferences
 
@@ -216,7 +216,7 @@ class Jobs(Stage):
         if plane not in context.opened:
             source = plane_image(self.channel_layers(), plane)
             context.opened.add(plane)
-            labels = None if self.objects is None else read_box(self.objects, plane)
+            labels = None if self.objects is None else box_reader(self.objects, plane)
             others = (
                 None
                 if self.objects is None or len(plane.fixed) == 2

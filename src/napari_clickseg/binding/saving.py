@@ -10,7 +10,7 @@ from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.engine import Engine, Report
 from napari_clickseg.binding.jobs import Context
 from napari_clickseg.binding.planes import Plane
-from napari_clickseg.binding.writing import read_box
+from napari_clickseg.binding.writing import box_reader
 
 if TYPE_CHECKING:
     from napari_clickseg.worker import Job
@@ -81,13 +81,13 @@ class Saving(Controller):
             or plane in context.opened
             or plane in context.saved
             or self.objects is None
-            or read_box(self.objects, plane).any()
         ):
             return
         source, options, engine = self.plane_source(), self.options(), context.engine
+        labels = box_reader(self.objects, plane)
         self._looking = True
         self._channel.chore(
-            lambda _: engine.look_for_saved(plane, source, options),
+            lambda _: engine.look_for_saved(plane, source, options, labels),
             self._looked(engine, plane),
         )
 

@@ -20,7 +20,7 @@ from napari_clickseg.errors import MaskError
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["label_check", "read_box", "write_box", "write_box_undoable"]
+__all__ = ["box_reader", "label_check", "read_box", "write_box", "write_box_undoable"]
 
 #: Changes of more pixels than this do not go through the layer's own history:
 #: it keeps 20 bytes for each, and takes long to write them.
@@ -30,6 +30,16 @@ HISTORY_LIMIT = 1_000_000
 def read_box(layer: Labels, plane: Plane, box: Box | None = None) -> NDArray[Any]:
     """Return the labels of a plane (or a box of it) as a new array."""
     return np.array(_level(layer)[plane.indexer(box)])
+
+
+def box_reader(layer: Labels, plane: Plane) -> Callable[[], NDArray[Any]]:
+    """Return what reads the labels of a plane later, in any thread.
+
+    A whole plane of a large image takes longer to copy than a window may stand
+    still. The function holds the array, not the layer.
+    """
+    data, key = _level(layer), plane.indexer()
+    return lambda: np.array(data[key])
 
 
 def write_box(layer: Labels, plane: Plane, box: Box, values: NDArray[Any]) -> None:
