@@ -20,6 +20,7 @@ from napari_clickseg.napari_layers import attach
 from napari_clickseg.preferences import preferences
 from napari_clickseg.widgets.keys import KeysSection
 from napari_clickseg.widgets.parts import (
+    BLUE,
     Badge,
     Choice,
     SignSwitch,
@@ -76,6 +77,10 @@ class SegmentWidget(QWidget):
             lambda: clicks.act("commit"),
         )
         self.commit.setMinimumHeight(32)
+        self.commit.setStyleSheet(
+            f"QPushButton:enabled {{ background: {BLUE}; color: white;"
+            " font-weight: bold; }"
+        )
         self.counter = QLabel()
         self.counter.setAlignment(Qt.AlignmentFlag.AlignRight)
         back = QWidget()

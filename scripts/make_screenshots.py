@@ -1,0 +1,162 @@
+"""Make the pictures of the documentation, of the real plugin in a real window.
+
+Without a display: ``xvfb-run -s "-screen 0 1600x1000x24" python
+scripts/make_screenshots.py``. Writes into ``docs/images``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# Nothing of the user's: neither settings nor saved work.
+_FOLDER = tempfile.mkdtemp(prefix="clickseg-screenshots-")
+os.environ["NAPARI_CONFIG"] = str(Path(_FOLDER) / "settings.yaml")
+os.environ.setdefault("NAPARI_CLICKSEG_CACHE", _FOLDER)
+
+import napari  # noqa: E402
+from PIL import Image  # noqa: E402
+from qtpy.QtCore import QEventLoop, QTimer  # noqa: E402
+from scipy import ndimage  # noqa: E402
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+Place = tuple[float, float]
+
+
+def wait(until: Callable[[], bool] = lambda: False, limit: float = 60.0) -> None:
+    """Let the event loop run."""
+    loop, timer, over = QEventLoop(), QTimer(), QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(lambda: loop.quit() if until() else None)
+    over.setSingleShot(True)
+    over.timeout.connect(loop.quit)
+    timer.start()
+    over.start(int(limit * 1000))
+    loop.exec()
+    timer.stop()
+
+
+class Window:
+    """A napari window with the dock in it."""
+
+    def __init__(self, sample: str, size: tuple[int, int] = (1320, 840)) -> None:
+        self.viewer = napari.Viewer()
+        self.viewer.window._qt_window.resize(*size)  # noqa: SLF001
+        self.viewer.open_sample("napari-clickseg", sample)
+        _dock, self.dock = self.viewer.window.add_plugin_dock_widget(
+            "napari-clickseg", "Click segmentation"
+        )
+        self.ui = self.dock.clicks
+        wait(limit=0.5)
+
+    def settle(self) -> None:
+        """Wait until the answer is on screen."""
+        ui = self.ui
+        wait(lambda: not ui._channel.pending and not ui.busy[0])  # noqa: SLF001
+        wait(limit=0.2)
+
+    def click(self, place: Place, positive: bool = True) -> None:
+        """Click into the image."""
+        if positive != self.ui.positive:
+            self.ui.act("toggle_sign")
+        self.viewer.layers["Clicks"].add(place)
+        self.settle()
+        if not self.ui.positive:
+            self.ui.act("toggle_sign")
+
+    def commit(self) -> None:
+        """Press N."""
+        self.ui.act("commit")
+        self.settle()
+
+    def look(self, center: Place, zoom: float) -> None:
+        """Move the camera."""
+        camera = self.viewer.scene.camera
+        camera.center = (0, *center)
+        camera.zoom = zoom
+        wait(limit=0.3)
+
+    def save(self, name: str) -> None:
+        """Take the picture."""
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        path = IMAGES / f"{name}.png"
+        picture = self.viewer.screenshot(canvas_only=False, flash=False)
+        # A palette is enough for the eye, and half the bytes.
+        Image.fromarray(picture[..., :3]).quantize(256, kmeans=1).save(
+            path, optimize=True
+        )
+        print(path, f"{path.stat().st_size / 1000:.0f} kB")
+
+    def close(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+        wait(limit=0.2)
+
+
+def centres(window: Window, count: int) -> Sequence[Place]:
+    """Return the middles of some objects of a drawn sample, from the middle out."""
+    objects = window.ui.image.metadata["objects"]
+    places = ndimage.center_of_mass(objects > 0, objects, range(1, objects.max() + 1))
+    height, width = objects.shape
+    places.sort(key=lambda p: (p[0] - height / 2) ** 2 + (p[1] - width / 2) ** 2)
+    return places[:count]
+
+
+def fluorescence() -> None:
+    """Click nuclei: several objects, and one in work."""
+    window = Window("fluorescence")
+    places = centres(window, 9)
+    window.save("dock-open")
+    for place in places[:8]:
+        window.click(place)
+        window.commit()
+    window.click(places[8])
+    window.click((places[8][0] - 24, places[8][1] + 10), positive=False)
+    window.save("dock")
+    for fold in window.dock.folds.values():
+        fold.expand(animate=False)
+    wait(limit=0.3)
+    window.save("dock-unfolded")
+    window.close()
+
+
+def phase_contrast() -> None:
+    """Click cells in phase contrast, with one correction."""
+    window = Window("phase_contrast")
+    for place in centres(window, 9)[:8]:
+        window.click(place)
+        window.commit()
+    row, col = centres(window, 9)[8]
+    window.click((row, col))
+    window.click((row + 6, col))
+    window.save("phase-contrast")
+    window.close()
+
+
+def photo() -> None:
+    """Click into the eye of a cat."""
+    window = Window("photo")
+    window.click((103, 165))
+    window.save("photo")
+    window.close()
+
+
+# The last one leaves its sections open, which is remembered.
+PICTURES = {
+    "photo": photo,
+    "phase_contrast": phase_contrast,
+    "fluorescence": fluorescence,
+}
+
+
+def main(names: Sequence[str]) -> None:
+    """Make the pictures named, or all of them."""
+    for name in names or PICTURES:
+        PICTURES[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
