@@ -14,6 +14,7 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -244,3 +245,13 @@ def test_readme_commands_are_there():
     for script in ("scripts/demo.sh", "scripts/test.sh"):
         assert f"bash {script}" in readme
         run("bash", "-n", ROOT / script)
+
+
+def test_readme_example_runs():
+    readme = (ROOT / "README.md").read_text()
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[0], names)
+    session = names["session"]
+    assert names["label"] == 1
+    assert session.labels[110, 225] == 1
+    assert 0.01 < (session.labels == 1).mean() < 0.5
