@@ -282,3 +282,20 @@ def test_the_signature_tells_images_apart():
 
 def test_lists_are_images_too():
     assert ImageSource([[0, 1], [2, 3]]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("channels", [1.5, True, "r", []])
+def test_channels_are_whole_numbers(channels):
+    with pytest.raises(ImageError, match="does not fit an image"):
+        ImageSource(np.zeros((5, 6, 4), np.uint8), channels)
+
+
+def test_rows_of_different_lengths_are_no_image():
+    with pytest.raises(ImageError, match="rows of the same length"):
+        ImageSource([[1], [2, 3]])
+
+
+def test_an_array_that_does_not_know_its_shape_is_refused():
+    array = pytest.importorskip("dask.array").ones((5, 6))
+    with pytest.raises(ImageError, match="compute_chunk_sizes"):
+        ImageSource(array[array[:, 0] > 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
@@ -279,10 +280,16 @@ def check_index(clicks: Clicks, index: int) -> int:
         If there is no such click.
     """
     count = len(clicks)
+    try:
+        index = operator.index(index)
+    except TypeError as error:
+        raise ClickError(
+            f"The index of a click is a whole number, not {index!r}."
+        ) from error
     if not -count <= index < count:
         there = f"clicks 0 to {count - 1}" if count else "no clicks yet"
         raise ClickError(f"There is no click {index}: the object has {there}.")
-    return int(index) % count
+    return index % count
 
 
 def _as_click(click: Any) -> Click:

@@ -77,10 +77,10 @@ class ImageSource:
         channel_axis: int | None = None,
     ) -> None:
         if not _is_sliceable(array):
-            array = np.asarray(array)
+            array = _as_array(array)
         self.array = array
         self.dtype = _check_dtype(array.dtype)
-        shape = tuple(int(size) for size in array.shape)
+        shape = _check_shape(array.shape)
         self.channel_axis = _find_channel_axis(shape, channels, channel_axis)
         self.count = 1 if self.channel_axis is None else shape[self.channel_axis]
         height, width = (n for i, n in enumerate(shape) if i != self.channel_axis)
@@ -256,6 +256,26 @@ def _is_sliceable(array: Any) -> bool:
     )
 
 
+def _as_array(array: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ImageError(
+            f"The image is no array ({error}). Pass rows of the same length, for "
+            "example a NumPy array."
+        ) from error
+
+
+def _check_shape(shape: Sequence[Any]) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in shape)
+    except (TypeError, ValueError) as error:
+        raise ImageError(
+            f"The image does not know its shape ({tuple(shape)}). For a dask array "
+            "call image.compute_chunk_sizes() first."
+        ) from error
+
+
 def _check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind == "c":
         raise ImageError(
@@ -314,7 +334,8 @@ def _choose_channels(
     if channels is None:
         return tuple(range(min(count, 3)))
     try:
-        chosen = tuple(int(c) for c in np.atleast_1d(np.asarray(channels)))
+        given = np.atleast_1d(np.asarray(channels))
+        chosen = tuple(int(c) for c in given) if given.dtype.kind in "ui" else ()
     except (TypeError, ValueError):
         chosen = ()
     if not 1 <= len(chosen) <= 3 or any(not -count <= c < count for c in chosen):

@@ -372,3 +372,9 @@ def test_a_hostile_file_is_not_added(tmp_path):
     assert not registry.get_info("fbrs-resnet34-sbd").downloaded
     with pytest.raises(FetchError, match="There is no file"):
         fetch.add_model_file(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_a_model_is_a_name_or_a_file(given):
+    with pytest.raises(UnknownModelError, match="a name or a weight file"):
+        load_model(given)

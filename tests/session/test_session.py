@@ -768,3 +768,24 @@ def test_settings_can_be_changed_on_the_way(session):
     session.settings = replace(PredictionSettings(), threshold=0.95)
     assert not session.mask.any()
     assert ClickSession().first_look == "search"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_mask_of_no_numbers_is_refused(session, value):
+    mask = np.zeros((40, 50))
+    mask[3, 4] = value
+    with pytest.raises(MaskError, match="NaN or infinite"):
+        session.set_mask(mask)
+
+
+def test_things_that_are_no_numbers_name_no_click_and_no_object(session):
+    session.add_click((10, 10))
+    session.commit()
+    session.add_click((10, 10))
+    with pytest.raises(ClickError, match="whole number"):
+        session.move_click("0", (1, 1))
+    with pytest.raises(ClickError, match="whole number"):
+        session.remove_click(0.5)
+    session.discard()
+    with pytest.raises(SessionError, match="whole number"):
+        session.reopen("1")

@@ -340,3 +340,16 @@ def test_numbers_of_numpy_are_numbers(session, tmp_path):
     session.add_click(np.array([10, 10], np.float32))
     loaded = load(session.save(tmp_path / "a.clickseg"))
     assert loaded.clicks == session.clicks
+
+
+def test_a_file_with_a_flipped_byte_anywhere_is_refused_in_words(worked, tmp_path):
+    path = worked.save(tmp_path / "a.clickseg")
+    whole = path.read_bytes()
+    refused = 0
+    for i in range(40, len(whole), max(1, len(whole) // 150)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
+        try:
+            ClickSession.load(path)
+        except SessionError:
+            refused += 1
+    assert refused > 20  # some bytes, such as dates, tell nothing

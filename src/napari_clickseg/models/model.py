@@ -361,6 +361,11 @@ def load_model(
 
 def _given_path(given: str | os.PathLike[str]) -> Path | None:
     """Return the file that was given, or None where it is a name."""
+    if not isinstance(given, str | os.PathLike):
+        raise UnknownModelError(
+            f"A model is a name or a weight file, not {given!r}. "
+            "'napari-clickseg models list' shows the names."
+        )
     text = os.fspath(given)
     path = Path(text).expanduser()
     if path.is_file():

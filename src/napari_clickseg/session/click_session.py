@@ -317,7 +317,10 @@ class ClickSession(CommittingSession):
     ) -> ClickSession:
         """Make all clicks again, with this or another model, in a new session.
 
-        With the same model, device and precision the result is the same.
+        With the same model, device and precision each object gets the same mask.
+        Pixels that several objects claim are shared out anew, in the order of
+        the last commits: they may fall to another object than before where one
+        was opened again, deleted or painted on in between.
 
         Parameters
         ----------

@@ -146,7 +146,7 @@ class CommittingSession(SessionBase):
         return self._moments.record("labels", replace(self.state, objects=objects))
 
     def _object(self, state: State, label: int) -> SegmentedObject:
-        if label not in state.objects:
+        if check_label(label) not in state.objects:
             there = ", ".join(map(str, list(state.objects)[:10])) or "none yet"
             more = ", ..." if len(state.objects) > 10 else ""
             raise SessionError(

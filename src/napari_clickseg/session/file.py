@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,10 @@ def read(path: Path) -> SessionRecord:
         KeyError,
         TypeError,
         AttributeError,
+        EOFError,
+        RuntimeError,  # of zipfile: encrypted, or packed in a way not known
         zipfile.BadZipFile,
+        zlib.error,
         ClickSegError,
     ) as error:
         raise SessionError(

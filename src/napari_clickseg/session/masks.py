@@ -38,6 +38,11 @@ def as_mask(mask: Any, shape: tuple[int, int], box: Box | None = None) -> Patch:
                 f"A mask is boolean or holds numbers, not {array.dtype}. Pass "
                 "mask.astype(bool), or labels == label."
             )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise MaskError(
+                "The mask holds NaN or infinite values, which are neither object nor "
+                "background. Pass a boolean mask, for example probability > 0.5."
+            )
         values = np.unique(array[array != 0])
         if values.size > 1:
             raise MaskError(
