@@ -249,7 +249,9 @@ def test_two_windows(hands, open_dock):
     assert places(other) == [(30, 120, True)]
     assert mask_of(hands)[30, 35]
     assert not mask_of(hands)[30, 120]
+    other.pause(0.5)  # a window that is closed while it draws upsets OpenGL
     other.viewer.close()
+    hands.pause(0.5)
     hands.click(85, 40)
     hands.settle()
     assert len(hands.ui.clicks) == 2
@@ -320,3 +322,62 @@ def test_commands_of_menus_and_palette(hands):
     app.commands.execute_command("napari-clickseg.commit").result()
     hands.settle()
     assert hands.ui.objects.data[30, 35] == 1
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"rotate": 30, "scale": (2, 0.7), "translate": (50, -20)},
+        {"affine": [[0.8, 0.3, 5], [-0.2, 1.1, 7], [0, 0, 1]]},
+    ],
+)
+def test_the_mouse_hits_the_same_pixel_in_a_turned_image(open_dock, model, keywords):
+    hands = open_dock(discs(), **keywords)
+    hands.ui.first_look = "published"
+    hands.viewer.reset_view()
+    hands.pause()
+    hands.click(30, 35)
+    hands.settle()
+    [click] = hands.ui.clicks
+    assert (click.row, click.col) == (
+        pytest.approx(30, abs=1),
+        pytest.approx(35, abs=1),
+    )
+    assert (mask_of(hands) & DISC).sum() > 0.9 * DISC.sum()
+    hands.drag((30, 35), (85, 40))
+    hands.settle()
+    assert mask_of(hands)[85, 40]
+
+
+def test_nothing_leaks(make_napari_viewer, model):
+    import gc
+    import time
+    import weakref
+
+    from tests.gui.hands import Hands
+
+    from napari_clickseg.worker import the_worker
+
+    def use() -> list[weakref.ref]:
+        viewer = make_napari_viewer(show=True, strict_qt="raise")
+        viewer.add_image(discs(), name="discs")
+        _dock, widget = viewer.window.add_plugin_dock_widget(
+            "napari-clickseg", "Click segmentation"
+        )
+        hands = Hands(viewer, widget.clicks)
+        hands.pause(0.2)
+        hands.click(30, 35)
+        hands.settle()
+        held = [weakref.ref(widget), weakref.ref(widget.clicks)]
+        viewer.close()
+        hands.pause(0.2)
+        return held
+
+    held = use()
+    gc.collect()
+    gc.collect()
+    assert [each() for each in held] == [None, None]
+    end = time.monotonic() + 5
+    while the_worker().alive and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not the_worker().alive
