@@ -98,7 +98,7 @@ class Window:
 
 def centres(window: Window, count: int) -> Sequence[Place]:
     """Return the middles of some objects of a drawn sample, from the middle out."""
-    objects = window.ui.image.metadata["objects"]
+    objects = window.ui.image_layer.metadata["objects"]
     places = ndimage.center_of_mass(objects > 0, objects, range(1, objects.max() + 1))
     height, width = objects.shape
     places.sort(key=lambda p: (p[0] - height / 2) ** 2 + (p[1] - width / 2) ** 2)

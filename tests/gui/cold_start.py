@@ -39,7 +39,7 @@ def main() -> None:
         "first_ms": first.longest,
         "first_answer_s": time.perf_counter() - started,
         "messages": sorted(set(messages)),
-        "pixels": int((widget.clicks.mask.data != 0).sum()),
+        "pixels": int((widget.clicks.mask_layer.data != 0).sum()),
     }
     viewer.close()
     print(json.dumps(found))

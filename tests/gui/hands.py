@@ -58,7 +58,7 @@ class Hands:
 
     def at(self, row: float, col: float) -> QPoint:
         """Return the place on the canvas of a position in the image."""
-        layer, camera = self.ui.image, self.viewer.scene.camera
+        layer, camera = self.ui.image_layer, self.viewer.scene.camera
         place = np.array(self.ui.plane.to_data((row, col)))
         world = np.array(layer.data_to_world(place))
         shown = list(self.viewer.dims.displayed)

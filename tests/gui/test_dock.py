@@ -14,7 +14,7 @@ DISC = np.hypot(*np.ogrid[-30:90, -35:125]) < 15  # the disc at (30, 35)
 
 
 def mask_of(hands):
-    return np.asarray(hands.ui.mask.data) != 0
+    return np.asarray(hands.ui.mask_layer.data) != 0
 
 
 def places(hands):
@@ -45,14 +45,14 @@ def test_mouse_and_keys_from_click_to_commit(hands):
     assert len(ui.clicks) == 3
     hands.press(Qt.Key.Key_N)
     hands.settle()
-    assert ui.objects.data[30, 35] == 1
+    assert ui.objects_layer.data[30, 35] == 1
     assert not mask_of(hands).any()
     assert hands.widget.counter.text() == "1 object, 3.0 clicks each"
     hands.click(30, 120)
     hands.settle()
     hands.press(Qt.Key.Key_Return)
     hands.settle()
-    assert ui.objects.data[30, 120] == 2
+    assert ui.objects_layer.data[30, 120] == 2
 
 
 def test_control_and_the_right_button_take_away(hands):
@@ -120,7 +120,7 @@ def test_naparis_own_select_and_delete(hands):
 def test_brush_on_the_mask(hands):
     hands.click(30, 35)
     hands.settle()
-    mask = hands.ui.mask
+    mask = hands.ui.mask_layer
     hands.viewer.layers.selection.active = mask
     hands.press(Qt.Key.Key_2)
     assert mask.mode == "paint"
@@ -150,8 +150,8 @@ def test_planes_of_a_stack(open_dock, model):
     hands.pause()
     hands.click(30, 35)
     hands.settle()
-    assert ui.mask.data[0, 30, 35]
-    assert not ui.mask.data[1:].any()
+    assert ui.mask_layer.data[0, 30, 35]
+    assert not ui.mask_layer.data[1:].any()
     hands.press(Qt.Key.Key_N)
     viewer.dims.set_current_step(0, 1)
     hands.pause()
@@ -160,9 +160,9 @@ def test_planes_of_a_stack(open_dock, model):
     hands.settle()
     hands.press(Qt.Key.Key_N)
     hands.settle()
-    assert ui.objects.data[0, 30, 35] == 1
-    assert ui.objects.data[1, 30, 60] == 2
-    assert not ui.objects.data[2].any()
+    assert ui.objects_layer.data[0, 30, 35] == 1
+    assert ui.objects_layer.data[1, 30, 60] == 2
+    assert not ui.objects_layer.data[2].any()
     hands.click(85, 60)
     hands.settle()
     viewer.dims.set_current_step(0, 0)
@@ -321,7 +321,7 @@ def test_commands_of_menus_and_palette(hands):
     hands.settle()
     app.commands.execute_command("napari-clickseg.commit").result()
     hands.settle()
-    assert hands.ui.objects.data[30, 35] == 1
+    assert hands.ui.objects_layer.data[30, 35] == 1
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_labels_are_those_of_the_same_clicks_without_a_window(open_dock, photo):
     assert [c.positive for c in moved] == [True, False, True]
     hands.press(Qt.Key.Key_N)
     hands.settle()
-    labels = np.asarray(ui.objects.data)
+    labels = np.asarray(ui.objects_layer.data)
     assert labels.max() == 1
 
     session = ClickSession(settings=ui.session.settings, precision="float32")

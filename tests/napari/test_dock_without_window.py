@@ -87,19 +87,19 @@ def test_choices_change_the_session_and_the_preferences(widget, ui, plugin_in_se
     view.settle.setChecked(False)
     assert not ui.settles
     model.device.activated.emit(1)
-    assert ui.model.device == "cpu"
+    assert ui.model_choice.device == "cpu"
     model.precision.activated.emit(1)
-    assert ui.model.precision == "float32"
+    assert ui.model_choice.precision == "float32"
     model.autosave.setChecked(False)
     widget.model.activated.emit(1)
-    assert ui.model.name == widget.model._values[1]
+    assert ui.model_choice.name == widget.model._values[1]
     kept = preferences()
     assert kept.get("clicks.overlap") == "overwrite"
     assert kept.get("clicks.first_look") == "published"
     assert kept.get("clicks.settle") is False
     assert kept.get("model.device") == "cpu"
     assert kept.get("model.precision") == "float32"
-    assert kept.get("model.name") == ui.model.name
+    assert kept.get("model.name") == ui.model_choice.name
     assert kept.get("saving.autosave") is False
 
 
@@ -114,12 +114,12 @@ def test_layers_come_and_go_in_the_lists(widget, ui, viewer):
         "New layer",
     ]
     into.activated.emit(1)
-    assert ui.objects is layer
+    assert ui.objects_layer is layer
     layer.name = "renamed"
     assert "renamed" in [into.itemText(i) for i in range(into.count())]
     into.activated.emit(into.count() - 1)
-    assert ui.objects is not layer
-    assert ui.objects in viewer.layers
+    assert ui.objects_layer is not layer
+    assert ui.objects_layer in viewer.layers
     viewer.add_image(np.zeros((8, 8)), name="second")
     assert widget.image.count() == 2
     viewer.layers.remove("second")
@@ -160,13 +160,13 @@ def test_a_model_that_cannot_be_had_is_one_sentence(widget, ui, monkeypatch):
 def test_unknown_model_is_told_with_what_to_do(widget, ui, monkeypatch):
     fake = ui._shelf._load
     monkeypatch.setattr(ui._shelf, "_load", None)  # the real way
-    ui.set_model(name="no-such-model")
+    ui.set_model("no-such-model")
     ui.points.layer.add([30, 35])
     text, kind = ui.hint
     assert kind == "error"
     assert "no-such-model" in text
     monkeypatch.setattr(ui._shelf, "_load", fake)
-    ui.set_model(name="ritm-mobilenetv2-starter")
+    ui.set_model("ritm-mobilenetv2-starter")
     ui.points.layer.add([30, 36])
     assert ui.session.mask[30, 35]
 
@@ -180,7 +180,7 @@ def test_weight_file_of_ones_own(widget, ui, monkeypatch, tmp_path):
         QFileDialog, "getOpenFileName", lambda *_args, **_options: (str(path), "")
     )
     widget.sections["model"][1]._file()
-    assert ui.model.name == str(path)
+    assert ui.model_choice.name == str(path)
     assert widget.model.currentText() == "mine.safetensors"
 
 

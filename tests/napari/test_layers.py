@@ -22,12 +22,12 @@ def iou(a, b):
 
 
 def mask_of(ui):
-    return np.asarray(ui.mask.data) != 0
+    return np.asarray(ui.mask_layer.data) != 0
 
 
 def test_first_minute(ui, viewer):
     # The image is chosen, the click layer is ready, one line says what to do.
-    assert ui.image is viewer.layers["discs"]
+    assert ui.image_layer is viewer.layers["discs"]
     points = viewer.layers["Clicks"]
     assert viewer.layers.selection.active is points
     assert points.mode == "add"
@@ -38,7 +38,7 @@ def test_first_minute(ui, viewer):
     assert ui.commit() == 1
     assert not mask_of(ui).any()
     assert len(points.data) == 0
-    assert iou(ui.objects.data == 1, DISC) > 0.9
+    assert iou(ui.objects_layer.data == 1, DISC) > 0.9
     assert ui.hint[0] == "Object 1 committed. Click inside the next one."
     assert str(ui.stats) == "1 object, 1.0 clicks each"
 
@@ -66,7 +66,7 @@ def test_what_is_shown_is_what_the_session_has(ui, viewer):
             except MaskError:  # all of it belongs to others
                 ui.discard()
         np.testing.assert_array_equal(mask_of(ui), ui.session.mask, err_msg=str(step))
-        np.testing.assert_array_equal(ui.objects.data, ui.session.labels)
+        np.testing.assert_array_equal(ui.objects_layer.data, ui.session.labels)
         shown = [tuple(place) for place in points.data]
         assert shown == [click.position for click in ui.clicks]
         signs = [sign == "positive" for sign in points.features["sign"]]
@@ -104,11 +104,11 @@ def test_native_undo_keys_reach_our_history(ui, viewer):
     press(points, "Control-Z")
     assert len(ui.clicks) == 1
     assert len(points.data) == 1
-    press(ui.mask, "Control-Z")
+    press(ui.mask_layer, "Control-Z")
     assert len(points.data) == 0
     assert not mask_of(ui).any()
     press(points, "Control-Shift-Z")
-    press(ui.objects, "Control-Shift-Z")
+    press(ui.objects_layer, "Control-Shift-Z")
     assert len(ui.clicks) == 2
 
 
@@ -137,7 +137,7 @@ def test_keys_are_nobody_elses(ui, viewer):
     ours = {str(key) for key in ui.points.layer.keymap}
     assert ours
     assert not ours & taken_points
-    ours = {str(key) for key in ui.mask.keymap}
+    ours = {str(key) for key in ui.mask_layer.keymap}
     polygon = {str(k) for k in default_shortcuts["napari:complete_polygon"]}
     assert not ours & (taken["labels"] | polygon)
     # Nothing was bound on the classes, on the image or on the viewer.
@@ -207,14 +207,14 @@ def test_users_own_labels_layer(viewer, attach_to):
 def test_objects_painted_by_hand_are_heeded(ui, viewer):
     ui.add_click((30, 35))
     ui.commit()
-    ui.objects.paint((85, 40), 5)
+    ui.objects_layer.paint((85, 40), 5)
     assert ui.session.labels[85, 40] == 5
     ui.add_click((85, 115))
     assert ui.commit() == 6
     ui.undo()
     ui.undo()  # the commit and its click
     ui.undo()
-    assert ui.objects.data[85, 40] == 0
+    assert ui.objects_layer.data[85, 40] == 0
 
 
 def test_label_that_does_not_fit(viewer, attach_to):
@@ -234,7 +234,7 @@ def test_labels_of_another_shape_are_refused(ui, viewer):
     assert other not in ui.objects_choices()
     ui.choose_objects(other)
     assert ui.hint[1] == "error"
-    assert ui.objects is not other
+    assert ui.objects_layer is not other
 
 
 def test_reopen_next_previous_delete(ui, viewer):
@@ -247,7 +247,7 @@ def test_reopen_next_previous_delete(ui, viewer):
     ui.act("previous_object")
     assert ui.shown_object == 3
     ui.act("reopen")
-    assert not (ui.objects.data == 3).any()
+    assert not (ui.objects_layer.data == 3).any()
     assert mask_of(ui)[85, 115]
     assert len(viewer.layers["Clicks"].data) == 1
     assert ui.commit() == 3
@@ -257,7 +257,7 @@ def test_reopen_next_previous_delete(ui, viewer):
     ui.act("discard")
     ui.act("next_object")
     ui.act("delete")
-    assert sorted(np.unique(ui.objects.data)) == [0, 2, 3]
+    assert sorted(np.unique(ui.objects_layer.data)) == [0, 2, 3]
 
 
 def test_actions_that_cannot_be_done_say_so(ui):
@@ -314,7 +314,7 @@ def test_deleting_layers(ui, viewer):
     ui.commit()
     ui.add_click((85, 40))
     viewer.layers.remove("Mask")
-    assert ui.mask is None
+    assert ui.mask_layer is None
     assert len(ui.clicks) == 0, "the unfinished object goes with its mask"
     ui.add_click((85, 40))
     assert mask_of(ui)[85, 40]
@@ -323,20 +323,20 @@ def test_deleting_layers(ui, viewer):
     viewer.layers["Clicks"].add([85, 115])
     assert mask_of(ui)[85, 115]
     ui.commit()
-    viewer.layers.remove(ui.objects)
+    viewer.layers.remove(ui.objects_layer)
     assert not ui.session.objects
     ui.add_click((30, 120))
     ui.commit()
-    assert ui.objects.data[30, 120] == 1
+    assert ui.objects_layer.data[30, 120] == 1
 
 
 def test_clearing_all_layers_and_starting_again(ui, viewer):
     ui.add_click((30, 35))
     viewer.layers.clear()
-    assert ui.image is None
+    assert ui.image_layer is None
     assert len(viewer.layers) == 0
     viewer.add_image(discs(), name="again")
-    assert ui.image is viewer.layers["again"]
+    assert ui.image_layer is viewer.layers["again"]
     ui.add_click((30, 35))
     assert mask_of(ui)[30, 35]
 
@@ -346,12 +346,12 @@ def test_removing_the_image_takes_the_next_one(ui, viewer):
     ui.add_click((30, 35))
     ui.commit()
     viewer.layers.remove("discs")
-    assert ui.image is viewer.layers["second"]
+    assert ui.image_layer is viewer.layers["second"]
     assert "Objects of discs" in viewer.layers, "objects are the user's"
 
 
 def test_switching_images_and_back(ui, viewer):
-    first = ui.image
+    first = ui.image_layer
     ui.add_click((30, 35))
     ui.commit()
     ui.add_click((85, 40))
@@ -361,7 +361,7 @@ def test_switching_images_and_back(ui, viewer):
     ui.add_click((30, 120))
     assert ui.commit() == 1
     ui.choose(first)
-    assert ui.objects is viewer.layers["Objects of discs"]
+    assert ui.objects_layer is viewer.layers["Objects of discs"]
     assert [c.position for c in ui.clicks] == [(85, 40)]
     assert len(viewer.layers["Clicks"].data) == 1
     assert mask_of(ui)[85, 40], "the mask of the unfinished object is shown again"
@@ -388,7 +388,7 @@ def test_without_an_image_it_says_what_to_do(viewer, model):
     ui.act("commit")
     assert ui.hint[1] == "error"
     viewer.add_image(discs())
-    assert ui.image is not None
+    assert ui.image_layer is not None
     assert "Clicks" in viewer.layers
 
 
@@ -420,7 +420,7 @@ def test_a_result_that_comes_late_goes_to_its_own_image(viewer, model):
     ui.choose(second)  # before the results have come
     turn()
     assert not mask_of(ui).any()
-    assert not ui.objects.data.any()
+    assert not ui.objects_layer.data.any()
     assert len(viewer.layers["Clicks"].data) == 0
     assert viewer.layers["Objects of first"].data[30, 35] == 1
     ui.choose(first)
@@ -436,7 +436,7 @@ def test_nothing_raises_in_the_3d_view(attach_to, viewer):
     ui.add_click((30, 35))
     viewer.dims.ndisplay = 3
     viewer.layers["Mask"].paint((1, 60, 80), 1)
-    ui.objects.paint((1, 60, 80), 1)
+    ui.objects_layer.paint((1, 60, 80), 1)
     ui.act("reopen")
     ui.act("next_object")
     ui.set_sign(False)

@@ -208,10 +208,10 @@ def test_visible_box_is_what_the_canvas_shows(viewer):
 def test_first_look_by_itself(ui):
     assert ui.first_look == "published"
     ui.first_look = "auto"
-    assert ui.options().first_look == "search"
-    ui.image.corner_pixels = np.array([[10, 10], [60, 70]])
-    assert ui.options().first_look == "visible"
-    assert ui.options().visible == Box(10, 10, 61, 71)
+    assert ui.current_options().first_look == "search"
+    ui.image_layer.corner_pixels = np.array([[10, 10], [60, 70]])
+    assert ui.current_options().first_look == "visible"
+    assert ui.current_options().visible == Box(10, 10, 61, 71)
 
 
 @pytest.mark.parametrize(
@@ -227,18 +227,18 @@ def test_first_look_by_itself(ui):
 def test_our_layers_lie_where_the_image_lies(attach_to, viewer, keywords):
     ui = attach_to(discs(), **keywords)
     place = (30.0, 35.0)
-    world = ui.image.data_to_world(place)
-    for name in ("Clicks", "Mask", ui.objects.name):
+    world = ui.image_layer.data_to_world(place)
+    for name in ("Clicks", "Mask", ui.objects_layer.name):
         np.testing.assert_allclose(viewer.layers[name].world_to_data(world), place)
     # A click of the mouse is a place in the world.
     points = viewer.layers["Clicks"]
     points.add(points.world_to_data(world))
     assert ui.session.mask[30, 35]
-    ui.image.scale = (7, 7)
-    ui.image.rotate = 10
-    ui.image.translate = (1, 2)
-    world = ui.image.data_to_world(place)
-    for name in ("Clicks", "Mask", ui.objects.name):
+    ui.image_layer.scale = (7, 7)
+    ui.image_layer.rotate = 10
+    ui.image_layer.translate = (1, 2)
+    world = ui.image_layer.data_to_world(place)
+    for name in ("Clicks", "Mask", ui.objects_layer.name):
         np.testing.assert_allclose(viewer.layers[name].world_to_data(world), place)
 
 
@@ -255,13 +255,13 @@ def test_each_plane_is_its_own_session(attach_to, viewer):
     viewer.dims.set_current_step(0, 0)
     assert len(viewer.layers["Clicks"].data) == 1
     assert ui.commit() == 2, "ids are unique over all planes"
-    assert ui.objects.data[2, 85, 40] == 1
-    assert ui.objects.data[0, 30, 35] == 2
-    assert not ui.objects.data[1].any()
+    assert ui.objects_layer.data[2, 85, 40] == 1
+    assert ui.objects_layer.data[0, 30, 35] == 2
+    assert not ui.objects_layer.data[1].any()
     assert len(ui.stats.objects) == 2
     ui.undo()
-    assert not ui.objects.data[0].any()
-    assert ui.objects.data[2, 85, 40] == 1
+    assert not ui.objects_layer.data[0].any()
+    assert ui.objects_layer.data[2, 85, 40] == 1
 
 
 def test_ids_of_planes_never_looked_at_are_not_given_again(attach_to, viewer):
@@ -281,7 +281,7 @@ def test_a_click_on_another_plane_goes_there(attach_to, viewer):
     viewer.dims.set_current_step(0, 0)
     viewer.layers["Clicks"].add([2, 30, 35])
     assert len(viewer.layers["Clicks"].data) == 0
-    assert ui.mask.data[2, 30, 35]
+    assert ui.mask_layer.data[2, 30, 35]
     viewer.dims.set_current_step(0, 2)
     assert len(viewer.layers["Clicks"].data) == 1
 
@@ -303,9 +303,9 @@ def test_3d_view_and_back(attach_to, viewer):
 
 def test_new_data_in_the_image_starts_anew(ui, viewer):
     ui.add_click((30, 35))
-    ui.image.data = discs()[:60]
+    ui.image_layer.data = discs()[:60]
     assert ui.session.shape == (60, 160)
-    assert ui.mask.data.shape == (60, 160)
+    assert ui.mask_layer.data.shape == (60, 160)
     ui.add_click((30, 120))
     assert ui.commit() == 1
-    assert ui.objects.data.shape == (60, 160)
+    assert ui.objects_layer.data.shape == (60, 160)

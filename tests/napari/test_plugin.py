@@ -119,7 +119,7 @@ def test_preferences_reach_a_new_viewer(plugin_in_settings, viewer, model):
     ui = attach(viewer)
     assert not ui.settles
     assert ui.first_look == "published"
-    assert ui.model.device == "cpu"
+    assert ui.model_choice.device == "cpu"
     viewer.layers["Clicks"].add([30, 35])
     assert not ui.session.settled
     kept.set("clicks.settle", True)

@@ -39,12 +39,12 @@ def work(ui):
 
 def test_take_up_where_you_stopped(ui, viewer, next_day):
     work(ui)
-    labels = np.array(ui.objects.data)
+    labels = np.array(ui.objects_layer.data)
     later = next_day(discs())
     assert later.resume_text == "Take up where you stopped: 2 objects, 1.5 clicks each"
     later.resume()
     assert later.resume_text == ""
-    np.testing.assert_array_equal(later.objects.data, labels)
+    np.testing.assert_array_equal(later.objects_layer.data, labels)
     assert str(later.stats) == "2 objects, 1.5 clicks each"
     later.add_click((85, 115))
     assert later.commit() == 3
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_is_told(ui, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(blocked))
     ui.points.layer.add([30, 35])
     ui.act("commit")
-    assert ui.objects.data[30, 35] == 1, "the work itself goes on"
+    assert ui.objects_layer.data[30, 35] == 1, "the work itself goes on"
     assert ui.hint[1] == "error"
 
 
@@ -106,7 +106,7 @@ def test_planes_are_kept_one_by_one(viewer, attach_to, next_day):
         other.dims.set_current_step(0, plane)
         assert "1 object" in later.resume_text
         later.resume()
-    np.testing.assert_array_equal(later.objects.data, ui.objects.data)
+    np.testing.assert_array_equal(later.objects_layer.data, ui.objects_layer.data)
     assert len(later.stats.objects) == 2
 
 
@@ -116,4 +116,4 @@ def test_save_to_a_file(ui, tmp_path):
     work(ui)
     path = ui.save(tmp_path / "mine.clickseg")
     session = ClickSession.load(path, discs())
-    np.testing.assert_array_equal(session.labels, ui.objects.data)
+    np.testing.assert_array_equal(session.labels, ui.objects_layer.data)

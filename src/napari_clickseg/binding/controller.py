@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_clickseg.binding.engine import Engine, Options, Report
+from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.jobs import Context, Jobs
 from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit
 from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.writing import read_box, write_box, write_box_undoable
 from napari_clickseg.errors import ClickSegError
 
@@ -35,7 +36,7 @@ class Controller(Jobs):
 
     def apply(self, context: Context, report: Report) -> None:
         """Show what a job did, perhaps to an image that is not in work any more."""
-        context.reports[report.plane] = report
+        context.reports[report.plane] = context.latest = report
         here = context is self.context
         if here and not self.in_view:
             return
@@ -44,15 +45,15 @@ class Controller(Jobs):
             with self._quietly():
                 if here and (
                     (
-                        self.mask is None
+                        self.mask_layer is None
                         and change.mask is not None
                         and change.mask.any()
                     )
-                    or (self.objects is None and change.labels is not None)
+                    or (self.objects_layer is None and change.labels is not None)
                 ):
                     self.make_ready()  # a layer was deleted
-                if here and change.mask is not None and self.mask is not None:
-                    write_box(self.mask, report.plane, change.bbox, change.mask)
+                if here and change.mask is not None and self.mask_layer is not None:
+                    write_box(self.mask_layer, report.plane, change.bbox, change.mask)
                 objects = None if context.objects is None else context.objects()
                 if change.labels is not None and objects is not None:
                     write_box_undoable(
@@ -66,7 +67,7 @@ class Controller(Jobs):
         """Fill a mask layer that was made anew."""
         context = self.context
         if context is not None and plane in context.opened:
-            engine, options = context.engine, self.options()
+            engine, options = context.engine, self.current_options()
             self._channel.chore(
                 lambda _: engine.whole(plane, options, labels=False),
                 partial(self._job_done, context),
@@ -124,14 +125,16 @@ class Controller(Jobs):
     def _image_replaced(self, image: Image) -> None:
         self._contexts.pop(image, None)
         self._channel.make_stale()
-        self.image = None
+        self.image_layer = None
         self.set_image_layer(image)
 
     def _objects_chosen(self) -> None:
         context = self.context
         if context is None:
             return
-        context.objects = None if self.objects is None else weakref.ref(self.objects)
+        context.objects = (
+            None if self.objects_layer is None else weakref.ref(self.objects_layer)
+        )
         for plane in tuple(context.opened):
             self._send_objects(plane)
 
@@ -160,10 +163,10 @@ class Controller(Jobs):
 
     def _hovered(self) -> None:
         """Load the model when the mouse is about to click."""
-        if self._warmed == self.model or self.context is None:
+        if self._warmed == self.model_choice or self.context is None:
             return
-        self._warmed = self.model
-        engine, options = self.context.engine, self.options()
+        self._warmed = self.model_choice
+        engine, options = self.context.engine, self.current_options()
         self._channel.chore(lambda _: engine.warm_up(options), self._warm_done)
 
     def _warm_done(self, job: Job) -> None:
@@ -172,9 +175,9 @@ class Controller(Jobs):
         self.changed.emit()
 
     def _mask_painted(self) -> None:
-        if self.mask is None or self.plane is None:
+        if self.mask_layer is None or self.plane is None:
             return
-        painted = read_box(self.mask, self.plane)
+        painted = read_box(self.mask_layer, self.plane)
         self._edit_quietly(lambda engine, plane, o: engine.set_mask(plane, o, painted))
 
     def _objects_painted(self) -> None:
@@ -184,10 +187,10 @@ class Controller(Jobs):
 
     def _send_objects(self, plane: Plane) -> None:
         """Tell the session what the objects layer holds now."""
-        if self.objects is None:
+        if self.objects_layer is None:
             return
         self._objects_touched = False
-        labels = read_box(self.objects, plane)
+        labels = read_box(self.objects_layer, plane)
         self._edit_quietly(
             lambda engine, plane, o: engine.set_labels(plane, o, labels),
             plane=plane,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit, MoveMark, RemoveMark
 from napari_clickseg.binding.planes import Plane, PlaneImage
+from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickSegError, SessionError
@@ -20,55 +21,13 @@ from napari_clickseg.models.cache import cache_folder
 from napari_clickseg.session import Change, ClickSession, SessionStats
 
 if TYPE_CHECKING:
-    from napari_clickseg.prediction.settings import FirstLook
+    from napari_clickseg.prediction.settings import PredictionSettings
 
-__all__ = ["Engine", "Options", "Report"]
+__all__ = ["Engine"]
 
 #: Label arrays of more bytes are not searched for ids.
 LARGE = 2**31
 CancelCheck = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the dock says about how to answer; a snapshot for one job."""
-
-    model: ModelChoice
-    first_look: FirstLook = "search"
-    overlap: str = "keep"
-    visible: Box | None = None
-    #: Refuses labels that the objects layer cannot hold.
-    check_label: Callable[[int], None] | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a job tells the thread that owns the layers.
-
-    Attributes
-    ----------
-    plane : Plane
-        Where it happened.
-    change : Change or None
-        What changed on the plane; None where nothing did.
-    marks : tuple of Mark
-        The clicks of the object in work.
-    boxes : dict of int to Box
-        The committed objects of the plane and where they lie.
-    stats : SessionStats
-        Of all planes together.
-    """
-
-    plane: Plane
-    change: Change | None
-    marks: tuple[Mark, ...]
-    boxes: dict[int, Box]
-    stats: SessionStats
-    can_undo: bool
-    can_redo: bool
-    drafted: bool
-    settled: bool
-    model: ModelFacts | None = None
 
 
 class Engine:
@@ -301,6 +260,28 @@ class Engine:
             return ""
         self._saved[plane] = session
         return str(session.stats)
+
+    def load(
+        self, plane: Plane, image: PlaneImage, options: Options, path: Path
+    ) -> Report:
+        """Take up a session from a file."""
+        choice = options.model
+        self._saved[plane] = ClickSession.load(
+            path,
+            _source(image),
+            model=choice.name,
+            device=choice.device,
+            precision=choice.precision,
+        )
+        return self.resume(plane, options)
+
+    def load_model(self, options: Options) -> Any:
+        """Return the model."""
+        return self._model(options.model)
+
+    def use_settings(self, plane: Plane, settings: PredictionSettings) -> None:
+        """Look at the image in another way from the next answer on."""
+        self._session(plane).settings = settings
 
     def resume(self, plane: Plane, options: Options) -> Report:
         """Take up the session that :meth:`look_for_saved` found."""

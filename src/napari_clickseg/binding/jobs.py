@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_clickseg.binding.engine import Engine, Options, Report
+from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.planes import Plane, plane_image, visible_box
+from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf
 from napari_clickseg.binding.stage import Stage
 from napari_clickseg.binding.writing import box_reader, label_check
@@ -56,6 +57,7 @@ class Context:
     opened: set[Plane] = field(default_factory=set)
     reports: dict[Plane, Report] = field(default_factory=dict)
     saved: dict[Plane, str] = field(default_factory=dict)
+    latest: Report | None = None
 
 
 class Jobs(Stage):
@@ -85,7 +87,7 @@ class Jobs(Stage):
         self.hint = (HINT_OPEN, "hint")
         chosen = preferences()
         chosen.apply_cache_folder()
-        self.model = ModelChoice(
+        self.model_choice = ModelChoice(
             chosen.get("model.name"),
             chosen.get("model.device"),
             chosen.get("model.precision"),
@@ -102,7 +104,9 @@ class Jobs(Stage):
     @property
     def context(self) -> Context | None:
         """What belongs to the image in work."""
-        return None if self.image is None else self._contexts.get(self.image)
+        return (
+            None if self.image_layer is None else self._contexts.get(self.image_layer)
+        )
 
     @property
     def report(self) -> Report | None:
@@ -113,7 +117,7 @@ class Jobs(Stage):
     @property
     def model_facts(self) -> ModelFacts | None:
         """What is known of the model; None before it is loaded."""
-        return self._shelf.facts(self.model)
+        return self._shelf.facts(self.model_choice)
 
     @property
     def positive(self) -> bool:
@@ -143,7 +147,9 @@ class Jobs(Stage):
             value = kept.get(key)
             section, _, name = key.partition(".")
             if section == "model":
-                controller.model = controller.model._replace(**{name: value})
+                controller.model_choice = controller.model_choice._replace(
+                    **{name: value}
+                )
             else:
                 setattr(controller, ATTRIBUTES[key], value)
             controller.changed.emit()
@@ -153,19 +159,19 @@ class Jobs(Stage):
 
     # ----------------------------------------------------------------------- jobs
 
-    def options(self) -> Options:
+    def current_options(self) -> Options:
         """Return what the dock says now."""
         visible: Box | None = None
         look = self.first_look
-        if self.image is not None and self.plane is not None:
-            visible = visible_box(self.image, self.plane)
+        if self.image_layer is not None and self.plane is not None:
+            visible = visible_box(self.image_layer, self.plane)
             height, width = self.plane_source().shape
             part = 1.0 if visible is None else visible.area / (height * width)
             if look == "auto":
                 look = "visible" if part < ZOOMED_IN else "search"
         first: FirstLook = "search" if look == "auto" else look  # type: ignore[assignment]
-        check = None if self.objects is None else label_check(self.objects)
-        return Options(self.model, first, self.overlap, visible, check)
+        check = None if self.objects_layer is None else label_check(self.objects_layer)
+        return Options(self.model_choice, first, self.overlap, visible, check)
 
     def edit(
         self,
@@ -180,7 +186,7 @@ class Jobs(Stage):
         Returns the last job, for those who wait.
         """
         context, plane = self._open(plane)
-        engine, options = context.engine, self.options()
+        engine, options = context.engine, self.current_options()
         job = self._channel.edit(
             lambda _: work(engine, plane, options), partial(self._job_done, context)
         )
@@ -197,7 +203,7 @@ class Jobs(Stage):
     ) -> Job:
         """Ask the model about the clicks as they stand."""
         context, plane = self._open(plane)
-        engine, options = context.engine, self.options()
+        engine, options = context.engine, self.current_options()
         image = self.plane_source() if plane == self.plane else None
 
         def work(cancelled: Callable[[], bool]) -> Report:
@@ -216,13 +222,17 @@ class Jobs(Stage):
         if plane not in context.opened:
             source = plane_image(self.channel_layers(), plane)
             context.opened.add(plane)
-            labels = None if self.objects is None else box_reader(self.objects, plane)
+            labels = (
+                None
+                if self.objects_layer is None
+                else box_reader(self.objects_layer, plane)
+            )
             others = (
                 None
-                if self.objects is None or len(plane.fixed) == 2
-                else self.objects.data
+                if self.objects_layer is None or len(plane.fixed) == 2
+                else self.objects_layer.data
             )
-            engine, options, first = context.engine, self.options(), plane
+            engine, options, first = context.engine, self.current_options(), plane
             self._channel.edit(
                 lambda _: engine.open(first, source, options, labels, others),
                 partial(self._job_done, context),

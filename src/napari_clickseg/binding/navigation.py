@@ -36,9 +36,9 @@ class Navigation(Saving):
         """Put objects into this layer; None: into a new one."""
 
         def take() -> None:
-            if layer is None and self.image is not None:
+            if layer is None and self.image_layer is not None:
                 with self._quietly():
-                    new = own_layers.add_objects(self.viewer, self.image)
+                    new = own_layers.add_objects(self.viewer, self.image_layer)
                 self.set_objects_layer(new)
                 self.activate()
             else:
@@ -48,10 +48,10 @@ class Navigation(Saving):
 
     def set_use_channels(self, on: bool) -> None:
         """Show the model all visible images of one shape together, or one."""
-        if on != self.use_channels and self.image is not None:
+        if on != self.use_channels and self.image_layer is not None:
             self.use_channels = on
             self._guarded(self.plane_source)
-            self._image_replaced(self.image)
+            self._image_replaced(self.image_layer)
 
     # ---------------------------------------------------------------------- actions
 
@@ -132,12 +132,12 @@ class Navigation(Saving):
 
     def show_object(self, label: int) -> None:
         """Bring an object into the middle of the view."""
-        report, plane, objects = self.report, self.plane, self.objects
+        report, plane, objects = self.report, self.plane, self.objects_layer
         if report is None or plane is None or label not in report.boxes:
             raise SessionError(f"There is no object {label} on this plane.")
         box = report.boxes[label]
         self.shown_object = label
-        viewer, image = self.viewer, self.image
+        viewer, image = self.viewer, self.image_layer
         if image is not None:
             middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
             world = image.data_to_world(plane.to_data(middle))
@@ -152,7 +152,7 @@ class Navigation(Saving):
         self.changed.emit()
 
     def _object_under_mouse(self) -> int | None:
-        plane, image, objects = self.plane, self.image, self.objects
+        plane, image, objects = self.plane, self.image_layer, self.objects_layer
         if plane is None or image is None or objects is None:
             return None
         place = image.world_to_data(self.viewer.cursor.position)

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.controller import Controller
-from napari_clickseg.binding.engine import Engine, Report
+from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.jobs import Context
 from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.reports import Report
 from napari_clickseg.binding.writing import box_reader
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Saving(Controller):
             return
         context.saved.pop(plane, None)
         context.opened.add(plane)
-        engine, options = context.engine, self.options()
+        engine, options = context.engine, self.current_options()
         self.make_ready()
         self._channel.edit(
             lambda _: engine.resume(plane, options), partial(self._job_done, context)
@@ -71,7 +72,7 @@ class Saving(Controller):
         self._look_for_saved()
 
     def _look_for_saved(self) -> None:
-        context, plane, image = self.context, self.plane, self.image
+        context, plane, image = self.context, self.plane, self.image_layer
         if (
             not self.autosaves
             or self._looking
@@ -80,11 +81,15 @@ class Saving(Controller):
             or image is None
             or plane in context.opened
             or plane in context.saved
-            or self.objects is None
+            or self.objects_layer is None
         ):
             return
-        source, options, engine = self.plane_source(), self.options(), context.engine
-        labels = box_reader(self.objects, plane)
+        source, options, engine = (
+            self.plane_source(),
+            self.current_options(),
+            context.engine,
+        )
+        labels = box_reader(self.objects_layer, plane)
         self._looking = True
         self._channel.chore(
             lambda _: engine.look_for_saved(plane, source, options, labels),

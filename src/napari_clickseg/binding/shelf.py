@@ -89,6 +89,13 @@ class ModelShelf:
         self._models.move_to_end(choice)
         return model
 
+    def keep(self, model: Model) -> ModelChoice:
+        """Take in a model that is loaded already."""
+        precision = str(model.dtype).removeprefix("torch.")
+        choice = ModelChoice(model.name, str(model.device), precision)
+        self._models[choice] = model
+        return choice
+
     def facts(self, choice: ModelChoice) -> ModelFacts | None:
         """Return what is known of a model if it is loaded."""
         model = self._models.get(choice)

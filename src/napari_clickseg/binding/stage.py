@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.hooks import Hooks, camera_of, connected
 from napari_clickseg.binding.keys import bind_keys
+from napari_clickseg.binding.painting import watch_painting
 from napari_clickseg.binding.planes import (
     Plane,
     PlaneImage,
@@ -45,10 +46,10 @@ class Stage(Hooks):
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
-        self.image: Image | None = None
+        self.image_layer: Image | None = None
         self.points: ClickPoints | None = None
-        self.mask: Labels | None = None
-        self.objects: Labels | None = None
+        self.mask_layer: Labels | None = None
+        self.objects_layer: Labels | None = None
         self.plane: Plane | None = None
         self.use_channels = False
         self._quiet = 0
@@ -83,7 +84,7 @@ class Stage(Hooks):
     def in_view(self) -> bool:
         """Whether the image is still in the viewer (which may be closing)."""
         viewer = self._viewer()
-        return viewer is not None and self.image in viewer.layers
+        return viewer is not None and self.image_layer in viewer.layers
 
     # -------------------------------------------------------------------- choosing
 
@@ -95,7 +96,7 @@ class Stage(Hooks):
         """Return the Labels layers that can take the objects of the image."""
         from napari.layers import Labels
 
-        image = self.image
+        image = self.image_layer
         return [
             layer
             for layer in self.viewer.layers
@@ -116,10 +117,10 @@ class Stage(Hooks):
 
     def set_image_layer(self, image: Image | None) -> None:
         """Click on this image from now on; None: on none."""
-        if image is self.image:
+        if image is self.image_layer:
             return
         self._leave_image()
-        self.image = image
+        self.image_layer = image
         if image is not None:
             self._image_stops = [
                 connected(image.events.data, self._image_data_changed),
@@ -138,19 +139,19 @@ class Stage(Hooks):
         MaskError
             If the layer does not fit the image.
         """
-        if layer is not None and self.image is not None:
-            own_layers.check_objects(layer, self.image)
+        if layer is not None and self.image_layer is not None:
+            own_layers.check_objects(layer, self.image_layer)
         self._stop(self._objects_stops)
-        self.objects = layer
+        self.objects_layer = layer
         if layer is not None:
             self._objects_stops += [
                 *self._watch_painting(layer, self._objects_painted),
                 connected(layer.events.set_data, self._objects_maybe_touched),
                 connected(layer.events.name, self._tell_changed),
             ]
-            if own_layers.is_ours(layer) and self.image is not None:
+            if own_layers.is_ours(layer) and self.image_layer is not None:
                 self._objects_stops += [
-                    own_layers.follow_grid(self.image, layer),
+                    own_layers.follow_grid(self.image_layer, layer),
                     bind_keys(layer, self._key_caller(), points=False),
                 ]
         if tell:
@@ -161,14 +162,14 @@ class Stage(Hooks):
 
     def make_ready(self) -> None:
         """Add those of our layers that are missing, ready for the first click."""
-        image, viewer = self.image, self.viewer
+        image, viewer = self.image_layer, self.viewer
         if image is None or not self.in_view:
             return
-        new_mask = self.mask is None
+        new_mask = self.mask_layer is None
         with self._quietly():
-            if self.objects is None:
+            if self.objects_layer is None:
                 self.set_objects_layer(own_layers.add_objects(viewer, image))
-            if self.mask is None:
+            if self.mask_layer is None:
                 self._take_mask(own_layers.add_mask(viewer, image))
             if self.points is None:
                 self._take_points(own_layers.add_points(viewer, image))
@@ -191,16 +192,16 @@ class Stage(Hooks):
         ImageError
             If there is no image, or no plane of it on screen.
         """
-        if self.image is None:
+        if self.image_layer is None:
             raise ImageError("There is no image yet: open one in napari first.")
         if self.plane is None:
-            displayed_plane(self.viewer, self.image)  # says what is wrong
+            displayed_plane(self.viewer, self.image_layer)  # says what is wrong
             raise ImageError("No plane of the image is on screen.")
         return plane_image(self.channel_layers(), self.plane)
 
     def channel_layers(self) -> list[Image]:
         """Return the layers that the model sees: the image, or visible channels."""
-        image = self.image
+        image = self.image_layer
         if image is None:
             return []
         if not self.use_channels or image.rgb:
@@ -220,7 +221,7 @@ class Stage(Hooks):
         """Let go of all layers and of the viewer; they stay as they are."""
         self._forget_layers()
         self._stop(self._image_stops)
-        self.image = None
+        self.image_layer = None
         viewer = self._viewer()
         if viewer is not None:
             layers, dims = viewer.layers.events, viewer.dims.events
@@ -231,36 +232,36 @@ class Stage(Hooks):
             camera_of(viewer).events.zoom.disconnect(self._zoomed)
 
     def _take_points(self, layer: Points) -> None:
-        assert self.image is not None
+        assert self.image_layer is not None
         points = ClickPoints(
             layer, self._points_edited, self._point_elsewhere, self._hovered
         )
         self.points = points
         self._points_stops += [
             points.disconnect,
-            own_layers.follow_grid(self.image, layer),
+            own_layers.follow_grid(self.image_layer, layer),
             bind_keys(layer, self._key_caller(), points=True),
         ]
 
     def _take_mask(self, layer: Labels) -> None:
-        assert self.image is not None
-        self.mask = layer
+        assert self.image_layer is not None
+        self.mask_layer = layer
         self._mask_stops += [
             *self._watch_painting(layer, self._mask_painted),
-            own_layers.follow_grid(self.image, layer),
+            own_layers.follow_grid(self.image_layer, layer),
             bind_keys(layer, self._key_caller(), points=False),
         ]
 
     def _forget_layers(self) -> None:
         for stops in (self._points_stops, self._mask_stops, self._objects_stops):
             self._stop(stops)
-        self.points = self.mask = self.objects = None
+        self.points = self.mask_layer = self.objects_layer = None
         self.plane = None
 
     def _leave_image(self) -> None:
         """Take the click and mask layers away; the objects stay."""
         points = None if self.points is None else self.points.layer
-        ours = [layer for layer in (points, self.mask) if layer is not None]
+        ours = [layer for layer in (points, self.mask_layer) if layer is not None]
         self._forget_layers()
         self._stop(self._image_stops)
         viewer = self.viewer
@@ -288,41 +289,41 @@ class Stage(Hooks):
     def _layer_inserted(self, event: Any) -> None:
         if self._quiet:
             return
-        if self.image is None and event.value in self.images():
+        if self.image_layer is None and event.value in self.images():
             self._later(self._choose_if_none)
         self.changed.emit()
 
     def _choose_if_none(self) -> None:
-        if self.image is None:
+        if self.image_layer is None:
             self.set_image_layer(self.choose_image())
 
     def _layer_removed(self, event: Any) -> None:
         if self._quiet:
             return
         layer = event.value
-        if layer is self.image:
+        if layer is self.image_layer:
             self._later(self._image_gone)
         elif self.points is not None and layer is self.points.layer:
             self._stop(self._points_stops)
             self.points = None
             self._points_gone()
-        elif layer is self.mask:
+        elif layer is self.mask_layer:
             self._stop(self._mask_stops)
-            self.mask = None
+            self.mask_layer = None
             self._mask_gone()
-        elif layer is self.objects:
+        elif layer is self.objects_layer:
             self._stop(self._objects_stops)
-            self.objects = None
+            self.objects_layer = None
             self._objects_gone()
         self.changed.emit()
 
     def _image_gone(self) -> None:
-        if self.image is not None and self.image not in self.viewer.layers:
+        if self.image_layer is not None and self.image_layer not in self.viewer.layers:
             self.set_image_layer(None)
             self.set_image_layer(self.choose_image())
 
     def _image_data_changed(self, _event: Any = None) -> None:
-        image = self.image
+        image = self.image_layer
         if image is not None:
             self._image_replaced(image)
 
@@ -334,7 +335,7 @@ class Stage(Hooks):
             self.points.fit_zoom(float(camera_of(self.viewer).zoom))
 
     def _follow_plane(self) -> None:
-        image = self.image
+        image = self.image_layer
         if image is None:
             return
         plane, trouble = None, ""
@@ -351,38 +352,21 @@ class Stage(Hooks):
     def _watch_painting(
         self, layer: Labels, painted: Callable[[], None]
     ) -> list[Callable[[], None]]:
-        """Call ``painted`` after the user has painted; returns how to stop.
-
-        napari tells of a brush stroke after its end, but of a filled region, a
-        polygon and ``data_setitem`` just before it writes them. So this looks
-        twice: then, and when it is drawn. What was seen already is no news to the
-        session.
-        """
-        waiting = [False]
+        """Call ``painted`` after the user has painted; returns how to stop."""
         this = weakref.ref(self)
 
         def look() -> None:
             stage = this()
-            if stage is not None and layer in (stage.mask, stage.objects):
+            if stage is not None and layer in (stage.mask_layer, stage.objects_layer):
                 painted()
 
-        def told(_event: Any = None) -> None:
-            if not self._quiet:
-                waiting[0] = not self._defers
-                self._later(look)
-
-        def drawn(_event: Any = None) -> None:
-            if waiting[0] and not self._quiet:
-                waiting[0] = False
-                look()
-
-        events = layer.events
-        return [
-            connected(events.paint, told),
-            connected(events.data, told),
-            connected(events.labels_update, drawn),
-            connected(events.set_data, drawn),
-        ]
+        return watch_painting(
+            layer,
+            look,
+            later=self._later,
+            defers=lambda: self._defers,
+            quiet=lambda: bool(self._quiet),
+        )
 
     def _objects_maybe_touched(self, _event: Any = None) -> None:
         if not self._quiet:

@@ -72,7 +72,7 @@ class ObjectsSection(QWidget):
         layers: list[tuple[str, Any]] = [
             (layer.name, layer) for layer in clicks.objects_choices()
         ]
-        self.layer.offer([*layers, (NEW_LAYER, None)], clicks.objects)
+        self.layer.offer([*layers, (NEW_LAYER, None)], clicks.objects_layer)
         self.overlap.offer(OVERLAPS, clicks.overlap)
 
     def _choose(self, layer: Any) -> None:
@@ -154,7 +154,7 @@ class ModelSection(QWidget):
 
     def refresh(self) -> None:
         """Show how things are."""
-        model = self._clicks.model
+        model = self._clicks.model_choice
         devices = [*DEVICES, *({model.device} - set(DEVICES))]
         self.device.offer(_plain(devices), model.device)
         self.precision.offer(_plain(PRECISIONS), model.precision)
@@ -179,5 +179,5 @@ class ModelSection(QWidget):
             self, "Weights of a click model", "", "Weights (*.safetensors *.pth *.pt)"
         )
         if path:
-            self._clicks.set_model(name=path)
+            self._clicks.set_model(path)
             self._added()

@@ -114,7 +114,7 @@ class SegmentWidget(QWidget):
             clicks.changed.disconnect(self.refresh)
             return
         images: list[tuple[str, Any]] = [(i.name, i) for i in clicks.images()]
-        self.image.offer(images, clicks.image)
+        self.image.offer(images, clicks.image_layer)
         self._refresh_models()
         self.sign.show_sign(clicks.positive)
         report = clicks.report
@@ -138,7 +138,7 @@ class SegmentWidget(QWidget):
             self.clicks.message.disconnect(self._refresh_status)
 
     def _refresh_models(self) -> None:
-        name, facts = self.clicks.model.name, self.clicks.model_facts
+        name, facts = self.clicks.model_choice.name, self.clicks.model_facts
         if self._listed == (name, facts):
             return
         self._listed = name, facts
@@ -158,7 +158,7 @@ class SegmentWidget(QWidget):
         )
 
     def _choose_model(self, name: str) -> None:
-        self.clicks.set_model(name=name)
+        self.clicks.set_model(name)
         preferences().set("model.name", name)
 
     def _choose_sign(self, positive: bool) -> None:

@@ -1,0 +1,358 @@
+"""The session of a viewer with the names of ClickSession, for scripts.
+
+Each method starts a job in the thread that owns the layers, waits until its result is
+on screen, and raises what went wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clickseg.binding.engine import Engine
+from napari_clickseg.binding.navigation import Navigation
+from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.reports import Report
+from napari_clickseg.clicks import Click, Clicks, as_position
+from napari_clickseg.errors import ImageError, SessionError
+from napari_clickseg.session import (
+    Change,
+    ClickSession,
+    SegmentedObject,
+    SessionStats,
+)
+
+if TYPE_CHECKING:
+    from napari_clickseg.models.model import Model
+    from napari_clickseg.prediction.settings import PredictionSettings
+    from napari_clickseg.worker import Job
+
+__all__ = ["Console"]
+
+T = TypeVar("T")
+
+
+class Console(Navigation):
+    """Clicks by script on the plane that is on screen.
+
+    Positions are ``(row, col)`` in data coordinates of that plane. The methods may
+    be called from any thread.
+    """
+
+    # --------------------------------------------------------------------- clicks
+
+    def add_click(
+        self,
+        position: Sequence[float] | Click,
+        positive: bool = True,
+        *,
+        predict: bool = True,
+        settle: bool | None = None,
+        **wishes: Any,
+    ) -> Change:
+        """Add a click, and answer it (see :meth:`ClickSession.add_click`)."""
+        if not isinstance(position, Click):
+            position = as_position(position)
+        arguments = (position, positive)
+        return self._edit("add_click", arguments, wishes, predict, settle)
+
+    def move_click(
+        self,
+        index: int,
+        position: Sequence[float],
+        *,
+        predict: bool = True,
+        settle: bool | None = None,
+    ) -> Change:
+        """Move a click (negative ``index``: from the end), and answer anew."""
+        return self._edit("move_click", (index, position), {}, predict, settle)
+
+    def remove_click(
+        self, index: int, *, predict: bool = True, settle: bool | None = None
+    ) -> Change:
+        """Remove a click (negative ``index``: from the end), and answer anew."""
+        return self._edit("remove_click", (index,), {}, predict, settle)
+
+    def set_clicks(
+        self, clicks: Any, *, predict: bool = True, settle: bool | None = None
+    ) -> Change:
+        """Replace all clicks of the object in work."""
+        return self._edit("set_clicks", (list(clicks),), {}, predict, settle)
+
+    def update(self, *, settle: bool = False) -> Change:
+        """Answer the clicks as they stand, if they are not answered yet."""
+        return self._change(lambda: self.ask(settle=settle))
+
+    def settle(self) -> Change | None:
+        """Replace a quick answer by the settled one; None where it is settled."""
+        if self.session.settled:
+            return None
+        return self._change(lambda: self.ask(settle=True))
+
+    def set_mask(self, mask: Any, **where: Any) -> Change:
+        """Start from a mask (H, W), or correct the answer by one."""
+        return self._edit("set_mask", (mask,), where)
+
+    # -------------------------------------------------------------------- objects
+
+    def commit(self, label: int | None = None) -> int:
+        """Make the mask an object; returns its id."""
+        change = self._change(lambda: self.commit_job(label))
+        assert change.label is not None
+        return change.label
+
+    def reopen(self, label: int) -> Change:
+        """Take a committed object back into work, with its clicks."""
+        return self._edit("reopen", (label,), {})
+
+    def delete(self, label: int) -> Change:
+        """Remove a committed object."""
+        return self._edit("delete", (label,), {})
+
+    def discard(self) -> Change:
+        """Drop the object in work; an opened one goes back as it was."""
+        return self._edit("discard", (), {})
+
+    def set_labels(self, labels: Any, **where: Any) -> Change:
+        """Take over a label image (H, W) as the objects of the plane."""
+        return self._edit("set_labels", (labels,), where)
+
+    # -------------------------------------------------------------------- history
+
+    def undo(self) -> Change | None:
+        """Take back the newest edit, mask or commit; None where there is none."""
+        return self._edit("undo", (), {}) if self.can_undo else None
+
+    def redo(self) -> Change | None:
+        """Bring back what undo took; None where there is nothing."""
+        return self._edit("redo", (), {}) if self.can_redo else None
+
+    # ---------------------------------------------------------------- image, model
+
+    def set_image(self, image: Any, **keywords: Any) -> None:
+        """Click on another image: a layer, its name, or an array to be added.
+
+        ``keywords`` go to ``viewer.add_image`` with an array.
+        """
+
+        def choose() -> None:
+            layer = image
+            if isinstance(image, str):
+                layer = self.viewer.layers[image]
+            elif not hasattr(image, "data_to_world"):
+                layer = self.viewer.add_image(image, **keywords)
+            if layer not in self.images():
+                raise ImageError(
+                    f"'{layer}' is no image of this viewer: add it to the viewer first."
+                )
+            self.set_image_layer(layer)
+
+        self._in_owner(choose)
+
+    def set_model(
+        self,
+        model: str | Path | Model | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        """Answer with another model, or elsewhere, from the next click on."""
+        old = self.model_choice
+        if model is not None and not isinstance(model, str | Path):
+            choice = self._shelf.keep(model)
+        else:
+            choice = old._replace(
+                name=str(model or old.name),
+                device=device or old.device,
+                precision=precision or old.precision,
+            )
+
+        def choose() -> None:
+            self.model_choice = choice
+            self.changed.emit()
+
+        self._in_owner(choose)
+
+    def stop(self) -> None:
+        """Stop a download, and answers that nobody needs."""
+        self._channel.make_stale()
+        if self.context is not None:
+            self.context.engine.stop_loading = True
+
+    # ----------------------------------------------------------------------- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the session of the plane on screen to a file."""
+        target = Path(path)
+        return Path(self._ask_engine(lambda engine, plane: engine.save(plane, target)))
+
+    def load(self, path: str | Path) -> Change:
+        """Take up a session from a file that :meth:`save` wrote of this plane."""
+        source = Path(path)
+
+        def start() -> Job:
+            image = self.plane_source()
+            return self.edit(
+                lambda engine, plane, o: engine.load(plane, image, o, source)
+            )
+
+        return self._change(start)
+
+    # --------------------------------------------------------------------- reading
+
+    @property
+    def session(self) -> ClickSession:
+        """The session of the plane on screen; change it only by the methods here."""
+        found: ClickSession = self._ask_engine(
+            lambda engine, plane: engine.session(plane)
+        )
+        return found
+
+    @property
+    def clicks(self) -> Clicks:
+        """The clicks of the object in work."""
+        return self.session.clicks
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The pixels of the object in work: boolean (H, W)."""
+        return self.session.mask
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """How sure the model is of each pixel: float32 (H, W) in [0, 1]."""
+        return self.session.probability
+
+    @property
+    def result(self) -> NDArray[Any]:
+        """What the task makes of the answer; for segmentation the mask."""
+        return self.session.result
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """The committed objects of the plane: int32 (H, W)."""
+        return self.session.labels
+
+    @property
+    def objects(self) -> Mapping[int, SegmentedObject]:
+        """The committed objects of the plane by label."""
+        return self.session.objects
+
+    @property
+    def stats(self) -> SessionStats:
+        """Clicks and seconds for each object, of all planes."""
+        latest = None if self.context is None else self.context.latest
+        return SessionStats((), 0) if latest is None else latest.stats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the plane."""
+        return self.session.shape
+
+    @property
+    def model(self) -> Model:
+        """The model, loaded if it was not yet."""
+        options = self._in_owner(self.current_options)
+        loaded: Model = self._ask_engine(
+            lambda engine, _plane: engine.load_model(options)
+        )
+        return loaded
+
+    @property
+    def model_name(self) -> str:
+        """Name or file of the model."""
+        return self.model_choice.name
+
+    @property
+    def settings(self) -> PredictionSettings:
+        """Where the model looks; set it to change that from the next answer on."""
+        return self.session.settings
+
+    @settings.setter
+    def settings(self, settings: PredictionSettings) -> None:
+        def use(engine: Engine, plane: Plane) -> None:
+            engine.use_settings(plane, settings)
+
+        self._ask_engine(use)
+        self.first_look = settings.first_look
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether undo would do something."""
+        return self.session.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether redo would do something."""
+        return self.session.can_redo
+
+    # ----------------------------------------------------------------------- parts
+
+    def _edit(
+        self,
+        name: str,
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
+        predict: bool = True,
+        settle: bool | None = None,
+    ) -> Change:
+        if name in {"add_click", "move_click", "remove_click", "set_clicks"}:
+            named = {**named, "predict": False}
+        return self._change(
+            lambda: self.edit(
+                lambda engine, plane, o: engine.call(
+                    plane, o, name, *arguments, **named
+                ),
+                answer=predict,
+                settle=settle is not False,
+            )
+        )
+
+    def _change(self, start: Callable[[], Job]) -> Change:
+        """Start a job and return what changed."""
+        report: Report = self._wait(self._in_owner(start))
+        # Where nothing was left to answer, the edit said it all.
+        return self.session.change if report.change is None else report.change
+
+    def _ask_engine(self, work: Callable[[Engine, Plane], Any]) -> Any:
+        """Return what ``work`` finds in the worker, after all that was asked for."""
+
+        def start() -> Job:
+            context, plane = self._open(None)
+            return self._channel.chore(lambda _: work(context.engine, plane))
+
+        return self._wait(self._in_owner(start))
+
+    def _in_owner(self, function: Callable[[], T]) -> T:
+        """Run a function in the thread that owns the layers, and wait for it."""
+        if self._channel.owned:
+            return function()
+        results: list[T] = []
+        failures: list[Exception] = []
+        ready = threading.Event()
+
+        def run() -> None:
+            try:
+                results.append(function())
+            except Exception as error:  # noqa: BLE001  (raised in the calling thread)
+                failures.append(error)
+            ready.set()
+
+        self._channel.tell(run)
+        ready.wait()
+        if failures:
+            raise failures[0]
+        return results[0]
+
+    def _wait(self, job: Job) -> Any:
+        self._channel.wait(job)
+        for each in (job.before, job):
+            if each is not None and each.error is not None:
+                raise each.error
+        if job.dropped:
+            raise SessionError("This was overtaken by a newer click: try it again.")
+        return job.value

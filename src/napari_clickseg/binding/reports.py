@@ -1,0 +1,60 @@
+"""What goes into a job for the worker, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_clickseg.binding.marks import Mark
+from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.shelf import ModelChoice, ModelFacts
+from napari_clickseg.boxes import Box
+from napari_clickseg.session import Change, SessionStats
+
+if TYPE_CHECKING:
+    from napari_clickseg.prediction.settings import FirstLook
+
+__all__ = ["Options", "Report"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the dock says about how to answer; a snapshot for one job."""
+
+    model: ModelChoice
+    first_look: FirstLook = "search"
+    overlap: str = "keep"
+    visible: Box | None = None
+    #: Refuses labels that the objects layer cannot hold.
+    check_label: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job tells the thread that owns the layers.
+
+    Attributes
+    ----------
+    plane : Plane
+        Where it happened.
+    change : Change or None
+        What changed on the plane; None where nothing did.
+    marks : tuple of Mark
+        The clicks of the object in work.
+    boxes : dict of int to Box
+        The committed objects of the plane and where they lie.
+    stats : SessionStats
+        Of all planes together.
+    """
+
+    plane: Plane
+    change: Change | None
+    marks: tuple[Mark, ...]
+    boxes: dict[int, Box]
+    stats: SessionStats
+    can_undo: bool
+    can_redo: bool
+    drafted: bool
+    settled: bool
+    model: ModelFacts | None = None
