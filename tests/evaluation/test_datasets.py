@@ -324,3 +324,14 @@ def test_grabcut_pack(data_dir: Path) -> None:
         truth = sample.read_truth()
         assert truth.shape == sample.read_image().shape[:2]
         assert set(np.unique(truth)) <= {-1, 0, 1}
+
+
+def test_an_unexplained_255_is_told(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png")
+    save(tmp_path / "masks" / "a.png", boxes(1, 255))
+    plain = open_dataset(tmp_path)
+    assert "--ignore 255" in plain.doubts(plain.first())[0]
+    ignoring = open_dataset(tmp_path, ignore=255)
+    assert ignoring.doubts(ignoring.first()) == []
+    save(tmp_path / "masks" / "a.png", boxes(1, 2))
+    assert plain.doubts(plain.first()) == []

@@ -22,6 +22,8 @@ from napari_clickseg.models.registry import STARTER
 from napari_clickseg.prediction.settings import FIRST_LOOKS, PredictionSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_clickseg.evaluation.benchmark import MethodOptions
     from napari_clickseg.evaluation.datasets import Dataset, Sample
     from napari_clickseg.evaluation.metrics import SampleResult
@@ -175,10 +177,13 @@ def evaluate(
     with progress_bar() as bars:
         bars.add_task("Looking for objects", total=None, note="")
         samples = dataset.first(limit)
+    doubts = dataset.doubts(samples)
+    for doubt in doubts:
+        say(doubt)
     log = open_log(out, dataset, options, restart=restart)
     jobs = jobs or default_jobs(options.device, len(samples))
     results = run(samples, options, log, jobs)
-    summary = report(dataset, options, log, results, jobs)
+    summary = report(dataset, options, log, results, jobs, doubts)
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
@@ -263,6 +268,7 @@ def report(
     log: ResultLog,
     results: dict[str, list[SampleResult]],
     jobs: int,
+    doubts: Sequence[str],
 ) -> dict[str, Any]:
     """Write the report and return what summary.json holds."""
     from napari_clickseg.evaluation.report import (
@@ -273,7 +279,7 @@ def report(
 
     if not plots_available():
         say(NO_PLOTS)
-    notices = []
+    notices = list(doubts)
     if options.settings.first_look != "published":
         notices.append(
             f"First look: {options.settings.first_look}, which is not the published "

@@ -22,7 +22,7 @@ from napari_clickseg.imagefiles import IMAGE_SUFFIXES, read_image, read_labels
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -189,6 +189,22 @@ class Dataset:
                 )
             image, mask = files[stem]
             yield Sample(f"{stem}#{label}", image, mask, "voc", label, VOC_IGNORE)
+
+    def doubts(self, samples: Sequence[Sample]) -> list[str]:
+        """Return what the user may want to know about how masks were read."""
+        if self.layout != "folder" or self.ignore is not None:
+            return []
+        # 255 is the custom for "unknown"; with 255 objects it is one of them
+        ids: dict[Path, set[int | None]] = {}
+        for sample in samples:
+            ids.setdefault(sample.mask, set()).add(sample.object_id)
+        if not any(255 in found and 254 not in found for found in ids.values()):
+            return []
+        doubt = (
+            "Label 255 was taken for an object. If it means 'unknown' in these "
+            "masks, run again with --ignore 255."
+        )
+        return [doubt]
 
     def _why_empty(self) -> str:
         text = f"No object to click was found in {self.path}"
