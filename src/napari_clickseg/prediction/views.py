@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 
+#: Unless as published, windows are enlarged at most so many times.
+MAGNIFY = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -222,6 +225,9 @@ class ZoomIn:
         :class:`~napari_clickseg.prediction.settings.PredictionSettings`.
     recompute_thresh_iou, prob_threshold : float
         Likewise.
+    magnify : float or None
+        Windows are enlarged at most so many times; None: as much as it takes, as
+        published.
     forget_lost : bool
         Drop the stored window once nothing of the answer is left. Published is
         False: then the network sees the whole image, yet its answer is squeezed
@@ -234,11 +240,13 @@ class ZoomIn:
     min_crop_size: int = 200
     recompute_thresh_iou: float = 0.5
     prob_threshold: float = 0.5
+    magnify: float | None = None
     forget_lost: bool = False
 
     @classmethod
     def of(cls, settings: PredictionSettings) -> ZoomIn:
         """Return the zoom-in that the settings describe."""
+        published = settings.first_look == "published"
         return cls(
             settings.skip_clicks,
             settings.target_size,
@@ -246,7 +254,8 @@ class ZoomIn:
             settings.min_crop_size,
             settings.recompute_thresh_iou,
             settings.zoom_prob_threshold,
-            forget_lost=settings.first_look != "published",
+            None if published else MAGNIFY,
+            forget_lost=not published,
         )
 
     def wanted_roi(
@@ -301,7 +310,14 @@ class ZoomIn:
         )
         if roi is None or changed:
             roi = wanted
-        return View(roi, fit_size(roi.shape, self.target_size), roi, roi, changed)
+        return View(roi, self.size_of(roi), roi, roi, changed)
+
+    def size_of(self, roi: Box) -> Size:
+        """Return the size at which the network sees a window."""
+        size = fit_size(roi.shape, self.target_size)
+        if self.magnify is not None:
+            size = limit_size(size, max(1, round(self.magnify * max(roi.shape))))
+        return size
 
     def wants_second_pass(self, state: PredictorState, shape: Size) -> bool:
         """Whether an answer that came from the whole image is worth a zoom.
