@@ -175,4 +175,4 @@ def test_drawn_samples_know_their_objects():
 def test_plugin_manager_finds_it():
     manager = PluginManager()
     manager.discover(include_npe1=False)
-    assert manager.get_manifest("napari-clickseg").display_name == "Click segmentation"
+    assert manager.get_manifest("napari-clickseg").display_name == "Clickseg"
