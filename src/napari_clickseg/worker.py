@@ -284,6 +284,8 @@ class Worker:
         """Queue a job (or run it, when synchronous)."""
         if self.synchronous:
             job.run()
+            if job.channel.owned:  # also where results wait for an event loop
+                job.channel.flush()
             return
         with self._wake:
             self._queue.append(job)

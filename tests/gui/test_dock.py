@@ -66,10 +66,10 @@ def test_control_and_the_right_button_take_away(hands):
 def test_dragging_a_click_moves_the_wish_not_the_camera(hands):
     hands.click(30, 35)
     hands.settle()
-    before = hands.viewer.scene.camera.center
+    before = hands.camera.center
     hands.drag((30, 35), (85, 40))
     hands.settle()
-    assert hands.viewer.scene.camera.center == pytest.approx(before)
+    assert hands.camera.center == pytest.approx(before)
     [(row, col, positive)] = places(hands)
     assert (row, col, positive) == (
         pytest.approx(85, abs=1),
@@ -87,9 +87,9 @@ def test_dragging_a_click_moves_the_wish_not_the_camera(hands):
 def test_dragging_beside_a_click_pans(hands):
     hands.click(30, 35)
     hands.settle()
-    before = hands.viewer.scene.camera.center
+    before = hands.camera.center
     hands.drag((85, 115), (60, 80))
-    assert hands.viewer.scene.camera.center != pytest.approx(before)
+    assert hands.camera.center != pytest.approx(before)
     assert len(hands.ui.clicks) == 1
 
 
@@ -285,6 +285,15 @@ def test_answers_come_from_one_thread_and_stale_ones_are_dropped(hands, model):
     # An answer for each click, and a second look, would be ten calls and more.
     assert model.calls < 9
     np.testing.assert_array_equal(mask_of(hands), hands.ui.session.mask)
+
+
+def test_synchronous_for_tests(open_dock, model, monkeypatch):
+    monkeypatch.setenv("NAPARI_CLICKSEG_SYNC", "1")
+    hands = open_dock(discs())
+    hands.viewer.layers["Clicks"].add([30, 35])
+    assert mask_of(hands)[30, 35], "no event loop has turned"
+    hands.ui.act("commit")
+    assert hands.ui.objects_layer.data[30, 35] == 1
 
 
 def test_console_calls_block_until_the_answer_is_on_screen(hands):

@@ -195,6 +195,12 @@ def test_two_channels_share_the_thread_but_not_the_generation(worker, loop):
     assert answer.value == "kept"
 
 
+def test_synchronous_needs_no_event_loop(loop):
+    channel, done = Worker(synchronous=True).channel(loop.deliver), []
+    channel.edit(lambda _: 1, lambda job: done.append(job.value))
+    assert done == [1]
+
+
 def test_synchronous(monkeypatch):
     monkeypatch.setenv("NAPARI_CLICKSEG_SYNC", "1")
     assert is_synchronous()
