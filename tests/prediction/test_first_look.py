@@ -18,6 +18,7 @@ from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction import PredictionSettings, Predictor, PredictorState
 from napari_clickseg.prediction.first_look import (
     LARGEST,
+    LOOK_AT,
     judge,
     ladder,
     search,
@@ -159,7 +160,7 @@ def test_visible_field() -> None:
     field = Box(350, 430, 480, 600)
     answer = predictor.predict(image, [Click(400, 500)], visible=field)
     assert answer.box == answer.state.roi == field
-    assert model.encoded == [(1, 3, *fit_size(field.shape, 400))] * 2
+    assert model.encoded == [(1, 3, *fit_size(field.shape, LOOK_AT))] * 2
     # The user may move on before the answer settles.
     again = predictor.predict(image, [Click(400, 500)])
     assert again.box == field
@@ -226,7 +227,7 @@ def test_memory_runs_out_while_searching() -> None:
     assert len(answer.notices) == 1
     assert answer.box.contains(300, 300)
     assert predictor.model.device.type == "meta"  # one window at a time still fits
-    assert predictor.longest_side == 200
+    assert predictor.longest_side == LOOK_AT // 2
     again = predictor.predict(image, [Click(301, 300)])
     assert again.notices == ()
 
@@ -242,13 +243,16 @@ def test_judgement_of_nested_answers() -> None:
         for box, k in zip(boxes, (8, 4, 1), strict=True)
     ]
     cut, fitting, wide = judge(boxes, logits, [Click(80, 80)], shape)
-    assert (cut.area, cut.border) == (1.0, 1.0)
-    assert fitting.area == pytest.approx(0.25)
-    assert (fitting.border, fitting.stability, fitting.agreement) == (0.0, 1.0, 1.0)
-    assert fitting.obeys == pytest.approx(1.0, abs=1e-3)
-    assert wide.area == pytest.approx(400 / 160**2)
-    assert fitting.score > wide.score
-    assert fitting.score > cut.score
+    for judged in (cut, fitting, wide):
+        assert judged.object_box == Box(70, 70, 90, 90)
+        assert (judged.smaller, judged.larger, judged.consensus) == (1.0, 1.0, 1.0)
+        assert judged.stability == 1.0
+        assert judged.confidence == pytest.approx(1.0, abs=1e-3)
+    assert (cut.extent, cut.cut, cut.field) == (1.0, True, 20 / 160)
+    assert (fitting.extent, fitting.cut, fitting.field) == (0.5, False, 40 / 160)
+    assert (wide.extent, wide.cut, wide.field) == (20 / 160, False, 1.0)
+    # All agree: then the larger window is the safer choice.
+    assert wide.score > fitting.score > cut.score
 
 
 def test_search_prefers_what_it_is_told() -> None:
