@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,6 +63,25 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         cache = tmp_path_factory.mktemp("cache")
         patch.setenv("NAPARI_CLICKSEG_CACHE", str(cache))
         yield
+
+
+@pytest.fixture
+def settings_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bool]:
+    """A function that makes napari keep the settings of plugins in a folder.
+
+    It returns False where napari (before 0.9) has no such settings.
+    """
+
+    def move(folder: Path) -> bool:
+        from napari import settings
+
+        if not hasattr(settings, "get_plugin_settings"):
+            return False
+        monkeypatch.setattr(settings, "_CFG_PATH", str(folder / "settings.yaml"))
+        settings._clear_plugin_settings_cache()
+        return True
+
+    return move
 
 
 def _shared(name: str, variable: str) -> Path:

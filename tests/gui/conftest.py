@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,13 @@ from napari_clickseg.binding.shelf import ModelShelf
 
 @pytest.fixture(autouse=True)
 def own_folders(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    settings_in: Callable[[Path], bool],
 ) -> None:
     """Keep napari's settings and our saved sessions out of the user's folders."""
-    from napari import settings
-
     folder = tmp_path_factory.mktemp("settings")
-    monkeypatch.setattr(settings, "_CFG_PATH", str(folder / "settings.yaml"))
-    settings._clear_plugin_settings_cache()
+    settings_in(folder)
     monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(folder / "cache"))
 
 

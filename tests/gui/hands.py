@@ -10,6 +10,8 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 
+from napari_clickseg.binding.hooks import camera_of
+
 LEFT = Qt.MouseButton.LeftButton
 RIGHT = Qt.MouseButton.RightButton
 PLAIN = Qt.KeyboardModifier.NoModifier
@@ -56,9 +58,13 @@ class Hands:
 
     # ------------------------------------------------------------------------ mouse
 
+    @property
+    def camera(self):
+        return camera_of(self.viewer)
+
     def at(self, row: float, col: float) -> QPoint:
         """Return the place on the canvas of a position in the image."""
-        layer, camera = self.ui.image_layer, self.viewer.scene.camera
+        layer, camera = self.ui.image_layer, self.camera
         place = np.array(self.ui.plane.to_data((row, col)))
         world = np.array(layer.data_to_world(place))
         shown = list(self.viewer.dims.displayed)

@@ -27,14 +27,13 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 @pytest.fixture(autouse=True)
 def own_settings(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    settings_in: Callable[[Path], bool],
 ) -> None:
     """Keep napari's settings and our saved sessions out of the user's folders."""
-    from napari import settings
-
     folder = tmp_path_factory.mktemp("settings")
-    monkeypatch.setattr(settings, "_CFG_PATH", str(folder / "settings.yaml"))
-    settings._clear_plugin_settings_cache()
+    settings_in(folder)
     monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(folder / "cache"))
 
 
@@ -79,14 +78,13 @@ def attach_to(viewer: ViewerModel, model: FakeModel) -> Callable[..., ViewerClic
 
 @pytest.fixture
 def plugin_in_settings(
-    npe2pm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    npe2pm: Any, settings_in: Callable[[Path], bool], tmp_path: Path
 ) -> Path:
     """Let napari's settings know the plugin; returns the folder they lie in."""
-    from napari import settings
     from npe2 import PluginManifest
 
-    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "settings.yaml"))
-    settings._clear_plugin_settings_cache()
+    if not settings_in(tmp_path):
+        pytest.skip("napari before 0.9 keeps no settings for plugins")
     package = Path(napari_layers.__file__).parent
     npe2pm.register(PluginManifest.from_file(package / "napari.yaml"))
     return tmp_path

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from tests.napari.conftest import discs
 
 from napari_clickseg import napari_layers
+from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.errors import ClickError, MaskError, SessionError
 from napari_clickseg.napari_layers import attach
 
@@ -243,7 +244,7 @@ def test_reopen_next_previous_delete(ui, viewer):
         ui.commit()
     ui.act("next_object")
     assert ui.shown_object == 1
-    assert viewer.scene.camera.center[-2:] == pytest.approx((30, 35), abs=1)
+    assert camera_of(viewer).center[-2:] == pytest.approx((30, 35), abs=1)
     ui.act("previous_object")
     assert ui.shown_object == 3
     ui.act("reopen")

@@ -82,7 +82,7 @@ def test_unknown_preference():
 def test_without_naparis_settings_the_defaults_hold(monkeypatch):
     import napari.settings
 
-    monkeypatch.delattr(napari.settings, "get_plugin_settings")
+    monkeypatch.delattr(napari.settings, "get_plugin_settings", raising=False)
     kept = preferences()
     for section, names in declared().items():
         for name, default in names.items():
