@@ -17,6 +17,7 @@ from napari_clickseg.errors import Cancelled
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction import PredictionSettings, Predictor, PredictorState
 from napari_clickseg.prediction.first_look import (
+    AROUND,
     LARGEST,
     LOOK_AT,
     judge,
@@ -232,30 +233,53 @@ def test_memory_runs_out_while_searching() -> None:
     assert again.notices == ()
 
 
-def test_judgement_of_nested_answers() -> None:
-    """Numbers by hand: an object of 20 x 20 pixels seen at three scales."""
+def block(shape: tuple[int, int], where: Box, box: Box, size: int) -> np.ndarray:
+    """Logits on ``box`` resized to ``size`` of an answer that fills ``where``."""
+    answer = np.full(shape, -9.0)
+    answer[where.slices] = 9.0
+    return np.kron(answer[box.slices], np.ones((size // box.shape[0],) * 2))
+
+
+def test_judgement_by_hand() -> None:
+    """An object of 20 x 20 pixels seen at three scales; small windows cut it."""
     shape = (160, 160)
-    boxes = [Box(70, 70, 90, 90), Box(60, 60, 100, 100), Box(0, 0, 160, 160)]
-    truth = np.zeros(shape, bool)
-    truth[70:90, 70:90] = True
-    logits = [
-        np.where(np.kron(truth[box.slices], np.ones((k, k))) > 0, 9.0, -9.0)
-        for box, k in zip(boxes, (8, 4, 1), strict=True)
-    ]
-    cut, fitting, wide = judge(boxes, logits, [Click(80, 80)], shape)
-    for judged in (cut, fitting, wide):
-        assert judged.object_box == Box(70, 70, 90, 90)
-        assert (judged.smaller, judged.larger, judged.consensus) == (1.0, 1.0, 1.0)
-        assert judged.stability == 1.0
-        assert judged.confidence == pytest.approx(1.0, abs=1e-3)
-    assert (cut.extent, cut.cut, cut.field) == (1.0, True, 20 / 160)
-    assert (fitting.extent, fitting.cut, fitting.field) == (0.5, False, 40 / 160)
-    assert (wide.extent, wide.cut, wide.field) == (20 / 160, False, 1.0)
-    # All agree: then the larger window is the safer choice.
-    assert wide.score > fitting.score > cut.score
+    thing = Box(70, 70, 90, 90)
+    boxes = [Box(75, 75, 85, 85), Box(60, 60, 100, 100), Box(0, 0, 160, 160)]
+    logits = [block(shape, thing, box, 160) for box in boxes]
+    part, fitting, wide = judge(boxes, logits, [Click(80, 80)], shape)
+    assert part.object_box == boxes[0]
+    assert part.cut
+    assert not fitting.cut
+    assert fitting.object_box == wide.object_box == thing
+    assert (part.extent, fitting.extent, wide.extent) == (1.0, 0.5, 0.125)
+    assert wide.field == 1.0
+    assert fitting.field == 0.25
+    # 100 of 400 pixels lie in the smallest window.
+    assert part.larger == part.smaller == fitting.smaller == pytest.approx(0.25)
+    assert fitting.larger == wide.smaller == wide.larger == pytest.approx(1.0)
+    assert part.consensus == pytest.approx(0.25)
+    assert fitting.consensus == pytest.approx(0.625)
+    assert fitting.stability == 1.0
+    assert fitting.confidence == pytest.approx(1.0, abs=1e-3)
+    assert max(part, fitting, wide, key=lambda j: j.score) is not part
 
 
-def test_search_prefers_what_it_is_told() -> None:
+def test_an_answer_without_the_click_is_the_worst() -> None:
+    shape = (160, 160)
+    boxes = [Box(60, 60, 100, 100), Box(0, 0, 160, 160)]
+    logits = [block(shape, Box(70, 70, 90, 90), box, 160) for box in boxes]
+    elsewhere = judge(boxes, logits, [Click(65, 65)], shape)
+    assert [j.object_box for j in elsewhere] == [None, None]
+    assert elsewhere[0].score < -1
+    # The faint answer of the large window is touched by the click.
+    logits[1] = np.full((160, 160), 0.5)
+    judged = judge(boxes, logits, [Click(65, 65)], shape)
+    assert judged[1].object_box == Box(0, 0, 160, 160)
+    assert judged[1].score > judged[0].score
+    assert judged[1].stability == 0.0
+
+
+def test_search_fits_the_window_to_the_object() -> None:
     shape = (640, 640)
     asked: list[int] = []
 
@@ -267,5 +291,6 @@ def test_search_prefers_what_it_is_told() -> None:
         return np.array([(30 - np.hypot(y, x) * half) / 2 for half in halves])
 
     chosen = search([Click(320, 320)], shape, look)
-    assert 64 < max(chosen.box.shape) <= 400
     assert asked == [len(ladder(Box(320, 320, 321, 321), shape))]
+    assert max(chosen.box.shape) == pytest.approx(AROUND * 60, abs=9)
+    assert chosen.box.intersect(Box(290, 290, 350, 350)).area == 3600

@@ -14,6 +14,7 @@ from napari_clickseg.clicks import Click
 from napari_clickseg.prediction.resize import resize_map
 from napari_clickseg.prediction.settings import PredictionSettings, PredictorState
 from napari_clickseg.prediction.views import (
+    MAGNIFY,
     LongestSide,
     View,
     ZoomIn,
@@ -160,6 +161,19 @@ def test_smaller_windows_after_another_first_look() -> None:
     state = PredictorState(box=Box(0, 0, 500, 500), probability=mask, min_crop=64)
     view = ZoomIn().view(state, [Click(250, 250)] * 2, (500, 500))
     assert view.box.shape == (65, 65)
+
+
+def test_tiny_windows_are_not_blown_up() -> None:
+    mask = np.zeros((500, 500), np.float32)
+    mask[240:260, 240:260] = 1
+    state = PredictorState(box=Box(0, 0, 500, 500), probability=mask, min_crop=64)
+    clicks = [Click(250, 250)] * 2
+    assert ZoomIn().view(state, clicks, (500, 500)).size == (400, 400)
+    view = ZoomIn(magnify=4).view(state, clicks, (500, 500))
+    assert view.box.shape == (65, 65)
+    assert view.size == (260, 260)
+    assert ZoomIn.of(PredictionSettings()).magnify is None
+    assert ZoomIn.of(PredictionSettings(first_look="search")).magnify == MAGNIFY
 
 
 def test_second_pass_only_without_skipped_clicks() -> None:
