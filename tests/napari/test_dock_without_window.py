@@ -84,13 +84,13 @@ def test_choices_change_the_session_and_the_preferences(widget, ui, plugin_in_se
     assert ui.overlap == "overwrite"
     view.first_look.activated.emit(3)
     assert ui.first_look == "published"
-    view.settle.setChecked(False)
+    view.settle.value = False
     assert not ui.settles
     model.device.activated.emit(1)
     assert ui.model_choice.device == "cpu"
     model.precision.activated.emit(1)
     assert ui.model_choice.precision == "float32"
-    model.autosave.setChecked(False)
+    model.autosave.value = False
     widget.model.activated.emit(1)
     assert ui.model_choice.name == widget.model._values[1]
     kept = preferences()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from magicgui.widgets import CheckBox
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -47,6 +48,13 @@ def form(*rows: tuple[str, QWidget]) -> QWidget:
     for name, field in rows:
         layout.addRow(name, field) if name else layout.addRow(field)
     return widget
+
+
+def switch(text: str, tip: str, changed: Callable[[bool], Any]) -> CheckBox:
+    """Return a box to tick that tells its new state."""
+    box = CheckBox(text=text, tooltip=tip)
+    box.changed.connect(changed)
+    return box
 
 
 class Choice(QComboBox):

@@ -7,14 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
-    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QWidget,
 )
 
 from napari_clickseg.preferences import preferences
-from napari_clickseg.widgets.parts import Choice, button, form
+from napari_clickseg.widgets.parts import Choice, button, form, switch
 
 if TYPE_CHECKING:
     from napari_clickseg.napari_layers import ViewerClicks
@@ -92,15 +91,20 @@ class ViewSection(QWidget):
         self.first_look = Choice(
             self._look, "What the model sees at the first click of an object"
         )
-        self.channels = QCheckBox("Visible images as channels")
-        self.channels.setToolTip(
-            "Show the model up to three visible grey images of one shape together"
+        self.channels = switch(
+            "Visible images as channels",
+            "Show the model up to three visible grey images of one shape together",
+            self._channels,
         )
-        self.channels.toggled.connect(self._channels)
-        self.settle = QCheckBox("Improve answers with a second look")
-        self.settle.toggled.connect(self._settle)
+        self.settle = switch(
+            "Improve answers with a second look",
+            "Average with the answer on the mirror image when there is time",
+            self._settle,
+        )
         inside = form(
-            ("First look", self.first_look), ("", self.channels), ("", self.settle)
+            ("First look", self.first_look),
+            ("", self.channels.native),
+            ("", self.settle.native),
         )
         self.setLayout(inside.layout())
 
@@ -111,9 +115,8 @@ class ViewSection(QWidget):
             (self.channels, self._clicks.use_channels),
             (self.settle, self._clicks.settles),
         ):
-            box.blockSignals(True)
-            box.setChecked(state)
-            box.blockSignals(False)
+            with box.changed.blocked():
+                box.value = state
 
     def _look(self, policy: str) -> None:
         self._clicks.first_look = policy
@@ -135,8 +138,11 @@ class ModelSection(QWidget):
         self._clicks, self._added = clicks, added
         self.device = Choice(self._device, "Where the model runs")
         self.precision = Choice(self._precision, "Arithmetic of the model")
-        self.autosave = QCheckBox("Keep work on disk after every object")
-        self.autosave.toggled.connect(self._autosave)
+        self.autosave = switch(
+            "Keep work on disk after every object",
+            "Offered again when the same image is opened",
+            self._autosave,
+        )
         inside = form(
             ("Device", self.device),
             ("Precision", self.precision),
@@ -148,7 +154,7 @@ class ModelSection(QWidget):
                     self._file,
                 ),
             ),
-            ("", self.autosave),
+            ("", self.autosave.native),
         )
         self.setLayout(inside.layout())
 
@@ -158,9 +164,8 @@ class ModelSection(QWidget):
         devices = [*DEVICES, *({model.device} - set(DEVICES))]
         self.device.offer(_plain(devices), model.device)
         self.precision.offer(_plain(PRECISIONS), model.precision)
-        self.autosave.blockSignals(True)
-        self.autosave.setChecked(self._clicks.autosaves)
-        self.autosave.blockSignals(False)
+        with self.autosave.changed.blocked():
+            self.autosave.value = self._clicks.autosaves
 
     def _device(self, device: str) -> None:
         self._clicks.set_model(device=device)
