@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -323,7 +324,8 @@ def _results(todo: Todo, options: MethodOptions, jobs: int) -> Generator[SampleR
         initargs=(options, jobs, stop),
     )
     try:
-        futures = [pool.submit(_run_in_worker, *item) for item in todo]
+        with _ctrl_c_ignored():  # processes start here, and inherit it
+            futures = [pool.submit(_run_in_worker, *item) for item in todo]
         for future in as_completed(futures):
             yield from future.result()
     except BrokenProcessPool as error:
@@ -336,19 +338,33 @@ def _results(todo: Todo, options: MethodOptions, jobs: int) -> Generator[SampleR
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ignore Ctrl+C for a moment; processes started meanwhile ignore it for good.
+
+    It reaches all processes at once, also one that is still importing: only the
+    first process should hear it, and tells the others by the event.
+    """
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread, which is the one that hears it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 _evaluator: Evaluator | None = None
 _worker_options: MethodOptions | None = None
 _stop: Event | None = None
 
 
 def _start_worker(options: MethodOptions, jobs: int, stop: Event) -> None:
-    import signal
-
     import torch
 
     global _worker_options, _stop
-    # Ctrl+C reaches all processes; the first one tells the others by the event.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     _worker_options, _stop = options, stop
 
