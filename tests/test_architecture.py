@@ -19,6 +19,7 @@ ROOMS = (
     ("errors", "boxes"),
     ("clicks", "image", "imagefiles", "overlay"),
     ("tasks", "device", "networks"),
+    ("refinement",),
     ("models",),
     ("prediction",),
     ("session",),
@@ -30,7 +31,7 @@ ROOMS = (
     ("cli",),
 )
 # Rooms that know neither napari nor Qt.
-ENGINE = {name for room in ROOMS[:7] for name in room}
+ENGINE = {name for room in ROOMS[:8] for name in room}
 GUI = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt6", "PySide6"}
 
 

@@ -21,7 +21,7 @@ from napari_clickseg.errors import (
     ModelError,
     UnknownModelError,
 )
-from napari_clickseg.models import agreement, fetch, registry
+from napari_clickseg.models import agreement, fetch, registry, running
 from napari_clickseg.models import model as model_module
 from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.models.model import Model, load_model, run_network
@@ -263,7 +263,7 @@ def test_folding_that_fails_is_told(monkeypatch):
         with torch.no_grad():
             network.head.weight.add_(100.0)
 
-    monkeypatch.setattr(model_module, "fold_batch_norm", spoil)
+    monkeypatch.setattr(running, "fold_batch_norm", spoil)
     with pytest.raises(ModelError, match="optimise=False"):
         Model(network("starter"), INFO, device="cpu")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from napari_clickseg.models.checkpoint import (
     read_checkpoint,
 )
 from napari_clickseg.models.fetch import Progress, fetch_model
-from napari_clickseg.models.optimise import fold_batch_norm, working_copy
+from napari_clickseg.models.optimise import working_copy
 from napari_clickseg.models.registry import ModelInfo, get_info
+from napari_clickseg.models.running import fold_carefully, run_network
 from napari_clickseg.networks.layers import IMAGENET, Normalise
+from napari_clickseg.refinement.settings import RefinementSettings
 
 LOG = logging.getLogger("napari_clickseg")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
-# Folding moves the last digits of float32 numbers; more means it went wrong.
-_FOLDING_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,15 @@ class Model:
     Notes
     -----
     A model keeps no state between calls, and may be used from any one thread at a
-    time.
+    time. Its weights ask for no gradient, so nothing is recorded for one unless an
+    input asks for it, or a layer that refinement inserts; callers that want neither
+    run it under :func:`torch.inference_mode`.
     """
+
+    #: Whether the network answers without clicks.
+    automatic = False
+    #: The refinement it wants where none is asked for.
+    refinement: RefinementSettings | None = None
 
     def __init__(
         self,
@@ -105,7 +112,7 @@ class Model:
     ) -> None:
         network.eval().requires_grad_(False)
         if optimise and not folded:
-            _fold_carefully(network, info.name)
+            fold_carefully(network, info.name)
         self.info = info
         self.sha256 = sha256
         self.optimise = optimise
@@ -155,7 +162,25 @@ class Model:
         """Name, as :func:`load_model` finds it, or the file's stem."""
         return self.info.name
 
-    @torch.inference_mode()
+    @property
+    def places(self) -> Mapping[str, tuple[str, ...]]:
+        """Where refinement inserts its layers, by method.
+
+        Keys are ``"rgb"``, ``"distmap"``, ``"f-brs-a"`` to ``"f-brs-c"`` and
+        ``"g-brs"``; what the registry says of the last goes before the network's
+        own word.
+        """
+        own = getattr(self.network, "places", None)
+        places = dict(own()) if own is not None else {}
+        if self.info.refine_at:
+            places["g-brs"] = self.info.refine_at
+        return places
+
+    @property
+    def learning_rates(self) -> Mapping[str, float]:
+        """Adam's step size that was found best, by method."""
+        return self.info.learning_rates
+
     def encode(self, image: Tensor) -> Features:
         """Compute what no click changes.
 
@@ -182,7 +207,6 @@ class Model:
             image = self._normalise(image).to(self.dtype)
         return Features(self._method("encode_image")(image), size, batch)
 
-    @torch.inference_mode()
     def decode(
         self, features: Features, points: Tensor, previous: Tensor | None = None
     ) -> Tensor:
@@ -252,63 +276,6 @@ class Model:
         self, image: Tensor, points: Tensor, previous: Tensor | None
     ) -> Tensor:
         return run_network(self._exact, image, points, previous)
-
-
-@torch.inference_mode()
-def run_network(
-    network: nn.Module,
-    image: Tensor,
-    points: Tensor,
-    previous: Tensor | None = None,
-) -> Tensor:
-    """Run a click network in one go, as published.
-
-    Parameters
-    ----------
-    network : nn.Module
-        In float32 on the CPU.
-    image : Tensor, shape (N, 3, H, W)
-        RGB in [0, 1].
-    points, previous
-        See :meth:`Model.decode`.
-
-    Returns
-    -------
-    Tensor, shape (N, 1, H, W)
-        Logits.
-    """
-    if not getattr(network, "normalises_input", True):
-        image = Normalise(*IMAGENET)(image)
-    if network.with_prev_mask:
-        if previous is None:
-            previous = torch.zeros_like(image[:, :1])
-        image = torch.cat([image, previous], 1)
-    points = points[..., : int(getattr(network, "point_columns", 3))]
-    logits: Tensor = network(image, points)["instances"]
-    return logits
-
-
-def _fold_carefully(network: nn.Module, name: str) -> None:
-    """Fold batch norm and make sure that the answer stays the same."""
-    steps = torch.linspace(0, 1, 3 * 65 * 65)
-    image = (0.5 + 0.5 * torch.sin(900 * steps)).view(1, 3, 65, 65)
-    points = torch.tensor([[[32.0, 30.0, 0.0], [-1.0, -1.0, -1.0]]])
-    answers: list[Tensor] = []
-
-    def run() -> None:
-        answers.append(run_network(network, image, points))
-
-    fold_batch_norm(network, run)
-    run()
-    before, after = answers[0], answers[-1]
-    scale = float(before.abs().max().clamp(min=1))
-    gap = float((before - after).abs().max())
-    if not gap <= _FOLDING_TOLERANCE * scale:
-        raise ModelError(
-            f"The network of {name} does not survive folding its batch norm (its "
-            f"answer moved by {gap:.3g}). Load it with optimise=False, and please "
-            "report it."
-        )
 
 
 def load_model(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STARTER = "ritm-mobilenetv2-starter"
 BUNDLED_FOLDER = Path(__file__).parent / "starter"
-_EMPTY: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class ModelInfo:
     published : mapping
         Mean numbers of clicks as published: refinement (``"none"``,
         ``"f-brs-b"``, ``"rgb-brs"``) to ``{"grabcut@90": 1.54, ...}``.
+    refine_at : tuple of str
+        Where G-BRS inserts its layers; empty: where the network says.
+    learning_rates : mapping
+        Step size of Adam found best for this model, by refinement.
     """
 
     name: str
@@ -78,6 +82,10 @@ class ModelInfo:
     md5: str | None = None
     git_blob_sha1: str | None = None
     published: Mapping[str, Mapping[str, float]] = field(
+        default_factory=lambda: _EMPTY, hash=False
+    )
+    refine_at: tuple[str, ...] = ()
+    learning_rates: Mapping[str, float] = field(
         default_factory=lambda: _EMPTY, hash=False
     )
 
@@ -145,12 +153,15 @@ def _from_entry(entry: Mapping[str, Any]) -> ModelInfo:
     values = dict(entry)
     mib = values.pop("approximate_mib", None)
     published = values.pop("published", {})
+    refinement = values.pop("refinement", {})
     return ModelInfo(
         **{**values, "urls": tuple(values.get("urls", ()))},
         approximate_size=None if mib is None else round(mib * 2**20),
         published=MappingProxyType(
             {key: MappingProxyType(dict(value)) for key, value in published.items()}
         ),
+        refine_at=tuple(refinement.get("at", ())),
+        learning_rates=MappingProxyType(dict(refinement.get("learning_rates", {}))),
     )
 
 
