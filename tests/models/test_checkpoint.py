@@ -102,7 +102,7 @@ def test_there_and_back(
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_can_be_saved(tmp_path: Path, name: str) -> None:
-    options = {} if name == "ritm-mobilenetv2" else TINY
+    options = TINY if name in ("ritm", "fbrs") else {}
     network = ARCHITECTURES[name](**options)
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, network, metadata={})

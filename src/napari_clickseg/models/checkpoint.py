@@ -60,6 +60,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "ritm-mobilenetv2": LazyNetwork(
         "napari_clickseg.networks.ritm_mobilenet", "RITMMobileNetV2"
     ),
+    "unet": LazyNetwork("napari_clickseg.networks.unet", "UNet"),
 }
 
 

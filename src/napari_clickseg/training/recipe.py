@@ -5,10 +5,13 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.packs import PackSpec
+
+#: What a network is taught: to answer clicks, or to find all labelled objects alone.
+Teaches = Literal["clicks", "foreground"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Recipe:
         Data, with held-out images.
     card : dict
         Licence, description and the like, stored with the weights.
+    teaches : {"clicks", "foreground"}
+        To answer clicks, or, without any, to tell labelled pixels from the rest.
     """
 
     name: str
@@ -82,6 +87,7 @@ class Recipe:
     schedule: Schedule
     losses: LossWeights
     card: dict[str, Any] = field(default_factory=dict)
+    teaches: Teaches = "clicks"
 
 
 def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
@@ -146,6 +152,11 @@ def read_recipe(path: Path) -> Recipe:
     for key in ("name", "architecture", "packs"):
         if key not in table:
             raise TrainingError(f"recipe {path} lacks the key {key!r}")
+    teaches = table.get("teaches", "clicks")
+    if teaches not in get_args(Teaches):
+        raise TrainingError(
+            f"recipe {path}: teaches is {teaches!r}; give one of {get_args(Teaches)}"
+        )
     schedule: Schedule = _build(Schedule, table.get("schedule", {}), "schedule")
     if schedule.minutes is None and schedule.steps is None:
         raise TrainingError(
@@ -161,4 +172,5 @@ def read_recipe(path: Path) -> Recipe:
         schedule=schedule,
         losses=_build(LossWeights, table.get("losses", {}), "losses"),
         card=table.get("card", {}),
+        teaches=teaches,
     )

@@ -1,8 +1,9 @@
-"""The training loop of click segmentation models.
+"""The training loop, and how click segmentation models learn in it.
 
 Iterative training as in RITM (Sofiiuk et al., 2021), arranged so that no pass
 is lost: a batch is kept for a few rounds, each round is one optimiser step,
-and its own answer gives the previous mask and the next click.
+and its own answer gives the previous mask and the next click. Networks that know
+no clicks learn in :mod:`napari_clickseg.training.foreground`, in the same loop.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.dataset import ClickBatches, SamplingOptions
@@ -30,7 +31,7 @@ from napari_clickseg.training.losses import (
     sigmoid_bce_loss,
     soft_iou_loss,
 )
-from napari_clickseg.training.packs import read_pack
+from napari_clickseg.training.packs import Pack, read_pack
 from napari_clickseg.training.progress import Progress, TrainingLog
 from napari_clickseg.training.recipe import Recipe, read_recipe
 from napari_clickseg.training.sampling import next_click
@@ -58,7 +59,7 @@ def train(
     workers: int = 1,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """Train a click model by a recipe and write its weights.
+    """Train a model by a recipe and write its weights.
 
     Parameters
     ----------
@@ -95,7 +96,12 @@ def train(
     plan = read_recipe(Path(recipe))
     root = _data_root(data)
     folder = Path(out) if out is not None else Path("runs") / plan.name
-    run = _Run(plan, root, folder, torch.device(device), save_seconds)
+    kind: type[Run] = Run
+    if plan.teaches == "foreground":
+        from napari_clickseg.training.foreground import ForegroundRun
+
+        kind = ForegroundRun
+    run = kind(plan, root, folder, torch.device(device), save_seconds)
     if resume and run.checkpoint.exists():
         run.restore()
     return run.go(max_steps, workers, on_step)
@@ -113,7 +119,7 @@ def _data_root(data: str | Path | None) -> Path:
     return root
 
 
-class _Run:
+class Run:
     """State and steps of one training run."""
 
     def __init__(
@@ -151,9 +157,9 @@ class _Run:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = self._optimiser()
         self.average = MovingAverage(self.network, plan.schedule.ema)
-        options = SamplingOptions(**plan.sampling)
-        packs = [read_pack(root / "train", spec) for spec in plan.packs]
-        self.data = ClickBatches(packs, options, plan.schedule.seed)
+        self.data = self.open_data(
+            [read_pack(root / "train", spec) for spec in plan.packs]
+        )
         self.step = self.batch = 0
         self.seconds = 0.0
         self.checkpoint = folder / "checkpoint.pt"
@@ -174,9 +180,15 @@ class _Run:
             groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
         )
 
+    def open_data(self, packs: list[Pack]) -> Dataset[dict[str, Tensor]]:
+        """Return batches by number, without end."""
+        options = SamplingOptions(**self.plan.sampling)
+        return ClickBatches(packs, options, self.plan.schedule.seed)
+
     # -- remembering ---------------------------------------------------------
 
     def restore(self) -> None:
+        """Go on from the checkpoint."""
         state = load_state(self.checkpoint)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -188,6 +200,7 @@ class _Run:
         logger.info("resuming at step %d", self.step)
 
     def save(self) -> Path:
+        """Write the checkpoint, and the weights as they are now."""
         from napari_clickseg.models.checkpoint import ARCHITECTURES, save_checkpoint
 
         save_state(
@@ -217,6 +230,7 @@ class _Run:
     # -- learning ------------------------------------------------------------
 
     def progress(self) -> float:
+        """Return how much of the schedule is over, from 0."""
         schedule = self.plan.schedule
         shares = [0.0]
         if schedule.minutes:
@@ -231,6 +245,7 @@ class _Run:
         workers: int,
         on_step: Callable[[Progress], None] | None,
     ) -> Path:
+        """Learn until the schedule is over, or someone stops it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "recipe.json").write_text(
             json.dumps(asdict(self.plan), indent=1), encoding="utf-8"
@@ -241,7 +256,7 @@ class _Run:
         saved = time.monotonic()
         try:
             for batch in self._batches(workers):
-                for progress in self._rounds(batch):
+                for progress in self.rounds(batch):
                     log.write(progress, self.seconds)
                     if on_step is not None:
                         on_step(progress)
@@ -281,20 +296,21 @@ class _Run:
         )
         yield from loader
 
-    def _rounds(self, batch: dict[str, Tensor]) -> Iterator[Progress]:
+    def rounds(self, batch: dict[str, Tensor]) -> Iterator[Progress]:
+        """Learn from a batch, telling of each step."""
         rng = np.random.default_rng([self.plan.schedule.seed, 1, self.batch])
         low, high = self.plan.schedule.clicks
         rounds = int(rng.integers(low, high + 1))
-        image = batch["image"].to(self.device).float().div_(255)
-        image = image.contiguous(memory_format=torch.channels_last)
+        image, labels = self.send(batch)
         mask = batch["mask"]
-        labels = mask.to(self.device).float()
         previous = batch["previous"].to(self.device)
         points, counts = batch["points"].clone(), batch["counts"].clone()
         for number in range(rounds):
             start = time.monotonic()
-            loss, probability = self._step(image, labels, points, previous)
-            iou = _mean_iou(probability, labels)
+            loss, probability = self.learn(
+                labels, image, points.to(self.device), previous
+            )
+            iou = mean_iou(probability, labels)
             if number + 1 < rounds:
                 answers = probability[:, 0].cpu().numpy()
                 for i, answer in enumerate(answers):
@@ -302,29 +318,40 @@ class _Run:
                     if click is not None:
                         _add_point(points[i], counts[i], click, number + 1)
                 previous = probability
-            self.seconds += time.monotonic() - start
-            yield Progress(
-                self.step,
-                min(1.0, self.progress()),
-                loss,
-                iou,
-                self.optimiser.param_groups[0]["lr"],
-            )
+            yield self.tell(start, loss, iou)
 
-    def _step(
-        self, image: Tensor, labels: Tensor, points: Tensor, previous: Tensor
-    ) -> tuple[float, Tensor]:
+    def send(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return images (N, 3, H, W) in [0, 1] and labels, on the device."""
+        image = batch["image"].to(self.device).float().div_(255)
+        image = image.contiguous(memory_format=torch.channels_last)
+        return image, batch["mask"].to(self.device).float()
+
+    def tell(self, start: float, loss: float, iou: float) -> Progress:
+        """Count a step's time, and return what is to be told of it."""
+        self.seconds += time.monotonic() - start
+        rate = self.optimiser.param_groups[0]["lr"]
+        return Progress(self.step, min(1.0, self.progress()), loss, iou, rate)
+
+    def answer(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the network's answer: ``instances``, and perhaps more."""
+        image, points, previous = inputs
+        # what lies before the first click is pretrained and kept
+        with torch.set_grad_enabled(self.plan.start is None):
+            features = self._call("encode_image", image)
+        output: dict[str, Tensor] = self._call(
+            "decode_clicks", features, points, previous
+        )
+        return output
+
+    def learn(self, labels: Tensor, *inputs: Tensor) -> tuple[float, Tensor]:
+        """Make one optimiser step; return its loss and the probabilities."""
         schedule, weights = self.plan.schedule, self.plan.losses
         factor = learning_rate_factor(self.step, self.progress(), schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate * factor * group["factor"]
         self.network.train()
-        points = points.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16), parametrize.cached():
-            # what lies before the first click is pretrained and kept
-            with torch.set_grad_enabled(self.plan.start is None):
-                features = self._call("encode_image", image)
-            output = self._call("decode_clicks", features, points, previous)
+            output = self.answer(*inputs)
         logits = output["instances"].float()
         loss = normalized_focal_loss(logits, labels).mean()
         if weights.soft_iou:
@@ -363,7 +390,8 @@ def _add_point(
     count[half] = slot + 1
 
 
-def _mean_iou(probability: Tensor, labels: Tensor) -> float:
+def mean_iou(probability: Tensor, labels: Tensor) -> float:
+    """Return the mean IoU of a batch at 0.49; label -1 does not count."""
     answer, truth = probability > 0.49, labels > 0.5
     valid = labels != -1
     both = (answer & truth & valid).sum((1, 2, 3)).float()
