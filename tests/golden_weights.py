@@ -21,6 +21,10 @@ def draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
     name = key.rsplit(".", 1)[-1]
     if name == "scale" and shape == (1,):
         values = np.full(shape, 0.5)
+    elif name in ("gamma_1", "gamma_2"):
+        values = np.full(shape, 0.3)
+    elif name in ("relative_position_bias_table", "pos_embed", "cls_token"):
+        values = 0.1 * random.standard_normal(shape)
     elif name == "running_var":
         values = random.uniform(0.5, 1.5, shape)
     elif len(shape) >= 2:
@@ -48,6 +52,8 @@ def state_dict_by_recipe(
     for key, tensor in shapes.items():
         if tensor.is_floating_point():
             state[key] = torch.from_numpy(draw(key, tuple(tensor.shape)))
+        elif key.endswith("relative_position_index"):
+            state[key] = tensor
         else:
             state[key] = torch.zeros_like(tensor, device="cpu")
     if golden is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from napari_clickseg.networks.fbrs import FBRS
+from napari_clickseg.networks.interformer import InterFormer
 from napari_clickseg.networks.ritm import RITM
 
 EXCERPT = Path(__file__).parents[1] / "golden" / "network_keys.txt.xz"
@@ -27,6 +28,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "fbrs_r101_dh256": lambda: FBRS("resnet101"),
     "fbrs_hrnet18_ocr64": lambda: FBRS("hrnet18"),
     "fbrs_hrnet32_ocr128": lambda: FBRS("hrnet32"),
+    "interformer_light": lambda: InterFormer.variant("light"),
+    "interformer_tiny": lambda: InterFormer.variant("tiny"),
 }
 
 Table = dict[str, tuple[str, tuple[int, ...]]]

@@ -19,6 +19,7 @@ PARAMETERS = {
     "ritm_h18": 10_032_019,
     "ritm_deeplab_r34": 23_350_930,
     "fbrs_r101_dh256": 58_431_612,
+    "interformer_light": 97_373_348,
 }
 
 
