@@ -13,6 +13,7 @@ from napari_clickseg.clicks import Click
 from napari_clickseg.errors import Cancelled
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction import Prediction, PredictionSettings, PredictorState
+from napari_clickseg.refinement.settings import RefinementSettings
 
 
 @dataclass
@@ -62,3 +63,59 @@ class FakePredictor:
         after = PredictorState(roi=box, box=box, probability=values)
         assert after.probability is not None
         return Prediction(box, after.probability, after, settle, 0.5, self.notices)
+
+
+@dataclass
+class RefiningPredictor(FakePredictor):
+    """A predictor that disobeys negative clicks until it is refined, by and by.
+
+    With a time budget the settled answer takes ``rounds`` calls; with each of them
+    the disk of a click grows by a pixel. A negative click is never obeyed by the
+    "network": its own pixel alone is taken away, where the refinement corrects.
+    """
+
+    rounds: int = 1
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    done: dict[Any, int] = field(default_factory=dict)
+
+    def predict(
+        self,
+        image: ImageSource,
+        clicks: Sequence[Click],
+        state: PredictorState | None = None,
+        *,
+        settle: bool = True,
+        **options: Any,
+    ) -> Prediction:
+        if not self.refinement.active:
+            return super().predict(image, clicks, state, settle=settle, **options)
+        key = (tuple(clicks), id(state), self.refinement)
+        done = min(self.done.get(key, 0) + settle, self.rounds)
+        if self.refinement.time_budget is None and settle:
+            done = self.rounds
+        self.done[key] = done
+        wide = FakePredictor(self.radius + done, self.settings)
+        answer = wide.predict(
+            image, [c for c in clicks if c.positive], state, settle=True, **options
+        )
+        self.asked.append({"count": len(clicks), "settle": settle, "visible": None})
+        values = answer.probability.copy()
+        left = tuple(i for i, click in enumerate(clicks) if not click.positive)
+        if self.refinement.correct:
+            for i in left:
+                row = round(clicks[i].row) - answer.box.top
+                col = round(clicks[i].col) - answer.box.left
+                if 0 <= row < values.shape[0] and 0 <= col < values.shape[1]:
+                    values[row, col] = 0.0
+        after = PredictorState(roi=answer.box, box=answer.box, probability=values)
+        assert after.probability is not None
+        return Prediction(
+            answer.box,
+            after.probability,
+            after,
+            done >= self.rounds,
+            0.5,
+            self.notices,
+            unsatisfied=() if self.refinement.correct else left,
+            corrected=left if self.refinement.correct else (),
+        )

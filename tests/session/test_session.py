@@ -18,6 +18,7 @@ from napari_clickseg.errors import (
     ImageError,
     MaskError,
     SessionError,
+    SettingsError,
     UnknownModelError,
 )
 from napari_clickseg.prediction import PredictionSettings
@@ -660,7 +661,9 @@ def test_a_click_outside(session, position):
     [
         ({"label": 3}, "no label"),
         ({"value": 0.5}, "no value"),
-        ({"radius": 9}, "no radius"),
+        ({"radius": 0}, "greater than 0"),
+        ({"radius": -3}, "greater than 0"),
+        ({"radius": np.nan}, "finite"),
     ],
 )
 def test_a_click_that_asks_for_what_the_task_does_not_know(session, arguments, says):
@@ -749,8 +752,9 @@ def test_a_session_without_an_image(fake):
         ({"precision": "float8"}, DeviceError, "bfloat16"),
         ({"task": "matting"}, SessionError, "not available yet"),
         ({"task": "painting"}, SessionError, "segmentation"),
-        ({"refinement": "g-brs-bmconv"}, SessionError, "not available yet"),
-        ({"refinement": "brs"}, SessionError, "f-brs-b"),
+        ({"refinement": "brs"}, SettingsError, "f-brs-b"),
+        ({"refinement": 3}, SettingsError, "name"),
+        ({"refinement": {"method": "f-brs-b", "speed": 3}}, SettingsError, "speed"),
         ({"overlap": "both"}, SessionError, "overwrite"),
     ],
 )

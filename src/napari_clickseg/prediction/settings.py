@@ -227,6 +227,11 @@ class Prediction:
         Wall time of the call.
     notices : tuple of str
         What the user should know, e.g. that memory ran out.
+    unsatisfied : tuple of int
+        Numbers of the clicks whose own pixel does not have the label that was
+        asked for; empty where nothing was refined.
+    corrected : tuple of int
+        Numbers of the clicks that only a local correction honours.
     """
 
     box: Box
@@ -235,3 +240,5 @@ class Prediction:
     settled: bool
     seconds: float
     notices: tuple[str, ...] = ()
+    unsatisfied: tuple[int, ...] = ()
+    corrected: tuple[int, ...] = ()

@@ -8,31 +8,25 @@ from typing import TYPE_CHECKING
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Clicks
-from napari_clickseg.errors import DeviceError, SessionError, UnknownModelError
+from napari_clickseg.errors import DeviceError, UnknownModelError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.settings import (
     Prediction,
     PredictionSettings,
     PredictorState,
 )
+from napari_clickseg.refinement.settings import RefinementSettings
+from napari_clickseg.session.refining import (
+    Refinement,
+    as_refinement,
+    disobeyed,
+    in_use,
+    notice_of,
+)
 
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
     from napari_clickseg.prediction.predictor import Predictor
-
-#: Refinements by name; so far only the first is there.
-REFINEMENTS = (
-    "none",
-    "f-brs-a",
-    "f-brs-b",
-    "f-brs-c",
-    "rgb-brs",
-    "distmap-brs",
-    "g-brs-sb",
-    "g-brs-bmsb",
-    "g-brs-bmsb-m",
-    "g-brs-bmconv",
-)
 
 
 class Answering:
@@ -50,11 +44,14 @@ class Answering:
     predictor : Predictor, optional
         Something with the predictor's ``predict`` and ``settings``, in the
         place of a model.
+    refinement : str or RefinementSettings, optional
+        How answers are made to obey the clicks; default: not at all, or as the
+        given predictor does.
 
     Raises
     ------
-    UnknownModelError, DeviceError
-        If there is no such model or device.
+    UnknownModelError, DeviceError, SettingsError
+        If there is no such model, device or refinement.
     """
 
     def __init__(
@@ -65,6 +62,7 @@ class Answering:
         *,
         settings: PredictionSettings,
         predictor: Predictor | None = None,
+        refinement: Refinement = None,
         check: bool = True,
     ) -> None:
         if check:
@@ -74,6 +72,9 @@ class Answering:
         self._wanted = model
         self._settings = settings if predictor is None else predictor.settings
         self._predictor = self._given = predictor
+        if refinement is None:
+            refinement = getattr(predictor, "refinement", None)
+        self.refinement = refinement
 
     @property
     def settings(self) -> PredictionSettings:
@@ -85,6 +86,24 @@ class Answering:
         self._settings = settings
         if self._predictor is not None:
             self._predictor.settings = settings
+
+    @property
+    def refinement(self) -> RefinementSettings:
+        """How answers are made to obey the clicks; counts from the next answer."""
+        return self._refinement
+
+    @refinement.setter
+    def refinement(self, refinement: Refinement) -> None:
+        self._refinement = as_refinement(refinement)
+        if self._predictor is not None:
+            self._predictor.refinement = self.refinement_in_use
+
+    @property
+    def refinement_in_use(self) -> RefinementSettings:
+        """The same, or the model's own where that brings one and none is wanted."""
+        predictor = self._predictor
+        model = self._wanted if predictor is None else predictor.model
+        return in_use(self._refinement, model)
 
     @property
     def model_name(self) -> str:
@@ -113,6 +132,7 @@ class Answering:
                 model = model.to(device=self.device, precision=self.precision)
             self._wanted = model
             self._predictor = Predictor(model, self._settings)
+            self._predictor.refinement = self.refinement_in_use
         return self._predictor
 
     def another(
@@ -131,6 +151,7 @@ class Answering:
                 "auto" if loaded else self.precision,
                 settings=self._settings,
                 predictor=self._given,
+                refinement=self._refinement,
                 check=False,
             )
         return Answering(
@@ -138,6 +159,7 @@ class Answering:
             device,
             precision,
             settings=self._settings,
+            refinement=self._refinement,
         )
 
     def describe(self) -> dict[str, str | None]:
@@ -198,30 +220,15 @@ class Asking:
             cancelled=self._cancelled,
         )
         self.seconds += prediction.seconds
-        self.notices += prediction.notices
-        self._told.extend(prediction.notices)
+        self._tell(prediction.notices)
+        if notice := notice_of(clicks, *disobeyed(prediction)):
+            self._tell((notice,))
         return prediction
 
-
-def check_refinement(name: str) -> str:
-    """Return the name of a refinement that is there.
-
-    Raises
-    ------
-    SessionError
-        If it is unknown, or not available yet.
-    """
-    if name not in REFINEMENTS:
-        raise SessionError(
-            f"There is no refinement {name!r}. Choose one of "
-            f"{', '.join(map(repr, REFINEMENTS))}."
-        )
-    if name != "none":
-        raise SessionError(
-            f"The refinement {name!r} is not available yet in this version. Use "
-            "refinement='none'."
-        )
-    return name
+    def _tell(self, notices: tuple[str, ...]) -> None:
+        self.notices += notices
+        # An answer that is improved step by step says the same each time.
+        self._told.extend(each for each in notices if each not in self._told[-2:])
 
 
 def _check_model(model: str | Path | Model) -> None:

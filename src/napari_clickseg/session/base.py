@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import ImageError, SessionError
 from napari_clickseg.image import ImageSource
-from napari_clickseg.prediction.settings import FirstLook, PredictionSettings
-from napari_clickseg.session.answering import Answering, Asking, check_refinement
+from napari_clickseg.prediction.settings import PredictionSettings
+from napari_clickseg.session.answering import Answering, Asking
 from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.file import IMAGE_LIMIT, SessionRecord
@@ -27,7 +26,9 @@ from napari_clickseg.session.objects import (
     SegmentedObject,
     check_overlap,
 )
+from napari_clickseg.session.options import SessionOptions
 from napari_clickseg.session.patches import Patch
+from napari_clickseg.session.refining import Refinement
 from napari_clickseg.tasks import get_task
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ STARTER = "ritm-mobilenetv2-starter"
 SESSION_SETTINGS = PredictionSettings(first_look="search")
 
 
-class SessionBase:
+class SessionBase(SessionOptions):
     """Image, model and options of a session, and its state as arrays.
 
     Parameters are those of :class:`napari_clickseg.ClickSession`.
@@ -58,13 +59,12 @@ class SessionBase:
         *,
         precision: str = "auto",
         task: str = "segmentation",
-        refinement: str = "none",
+        refinement: Refinement = None,
         settings: PredictionSettings | None = None,
         overlap: Overlap = "keep",
         predictor: Predictor | None = None,
     ) -> None:
         self.task = get_task(task)
-        self.refinement = check_refinement(refinement)
         self.overlap: Overlap = check_overlap(overlap)
         #: The field shown on the canvas, where there is one.
         self.visible: Box | None = None
@@ -75,7 +75,10 @@ class SessionBase:
                 precision,
                 settings=settings or SESSION_SETTINGS,
                 predictor=predictor,
+                refinement=refinement,
             )
+        elif refinement is not None:
+            model.refinement = refinement
         self._answering = model
         self._image: ImageSource | None = None
         self._image_notes: dict[str, Any] = {}
@@ -130,7 +133,13 @@ class SessionBase:
         self, model: str | Path | Model, device: str = "auto", precision: str = "auto"
     ) -> None:
         """Answer with another model from the next click on."""
-        self._answering = Answering(model, device, precision, settings=self.settings)
+        self._answering = Answering(
+            model,
+            device,
+            precision,
+            settings=self.settings,
+            refinement=self.refinement,
+        )
 
     @property
     def image(self) -> ImageSource:
@@ -165,33 +174,6 @@ class SessionBase:
     def model_name(self) -> str:
         """Name of the model (its file, where that is not loaded yet)."""
         return self._answering.model_name
-
-    @property
-    def settings(self) -> PredictionSettings:
-        """Where the model looks; set it to change that from the next answer on."""
-        return self._answering.settings
-
-    @settings.setter
-    def settings(self, settings: PredictionSettings) -> None:
-        self._answering.settings = settings
-
-    @property
-    def first_look(self) -> FirstLook:
-        """What the first click of an object sees."""
-        return self.settings.first_look
-
-    @first_look.setter
-    def first_look(self, policy: FirstLook) -> None:
-        self.settings = replace(self.settings, first_look=policy)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """``task``, ``refinement`` and ``overlap``, as the constructor takes them."""
-        return {
-            "task": self.task.name,
-            "refinement": self.refinement,
-            "overlap": self.overlap,
-        }
 
     # -- what stands -----------------------------------------------------------
 

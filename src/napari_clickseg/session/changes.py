@@ -20,7 +20,7 @@ class Change:
     Parameters
     ----------
     kind : str
-        ``"add"``, ``"move"``, ``"remove"``, ``"clicks"``, ``"mask"``,
+        ``"add"``, ``"move"``, ``"radius"``, ``"remove"``, ``"clicks"``, ``"mask"``,
         ``"labels"``, ``"update"``, ``"settle"``, ``"commit"``, ``"reopen"``,
         ``"delete"``, ``"discard"``, ``"undo"`` or ``"redo"``.
     bbox : Box or None
@@ -41,6 +41,12 @@ class Change:
         What the user should know.
     label : int or None
         The object that was committed, opened again or deleted.
+    unsatisfied : tuple of int
+        Numbers (from 0) of the clicks whose own pixel the model itself did not
+        give the label that was asked for; empty without a refinement.
+    corrected : tuple of int
+        Those of them that a local correction honours: the pixel has the label
+        now, and with it no more than a small spot around it.
     """
 
     kind: str
@@ -53,6 +59,8 @@ class Change:
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
     label: int | None = None
+    unsatisfied: tuple[int, ...] = ()
+    corrected: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

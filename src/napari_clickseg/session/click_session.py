@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.boxes import Box
-from napari_clickseg.clicks import (
-    AddClick,
-    Click,
-    ClickEdit,
-    MoveClick,
-    RemoveClick,
-    ReplaceClicks,
-    as_clicks,
-    as_position,
-    check_inside,
-    keep_times,
-)
 from napari_clickseg.session import file as session_file
 from napari_clickseg.session.answering import Answering
 from napari_clickseg.session.changes import Change
-from napari_clickseg.session.committing import CommittingSession
-from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.clicking import ClickingSession, begun
 from napari_clickseg.session.masks import as_mask
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.replaying import replayed
@@ -36,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ClickSession"]
 
 
-class ClickSession(CommittingSession):
+class ClickSession(ClickingSession):
     """Segment the objects of one image by clicks.
 
     Parameters
@@ -49,8 +35,10 @@ class ClickSession(CommittingSession):
         As for :func:`napari_clickseg.load_model`.
     task : str
         What clicks mean; ``"segmentation"``.
-    refinement : str
-        What happens where the model disobeys a click; ``"none"``.
+    refinement : str or RefinementSettings, optional
+        What happens where the model disobeys a click: a name of
+        :data:`napari_clickseg.refinement.settings.METHODS`, or settings. Default:
+        ``"none"``, or what a model that was made interactive brings.
     settings : PredictionSettings, optional
         Where the model looks; default: the published settings, but with
         ``first_look="search"``.
@@ -77,119 +65,7 @@ class ClickSession(CommittingSession):
     thread: they return immutable values or read-only arrays of one moment.
     """
 
-    # -- clicks ----------------------------------------------------------------
-
-    def add_click(
-        self,
-        position: Sequence[float] | Click,
-        positive: bool = True,
-        *,
-        label: int | None = None,
-        value: float | None = None,
-        radius: float | None = None,
-        predict: bool = True,
-        settle: bool | None = None,
-    ) -> Change:
-        """Add a click and answer it.
-
-        Parameters
-        ----------
-        position : (row, col) or Click
-            In data coordinates of the image.
-        positive : bool
-            Whether the pixel belongs to the object.
-        label, value, radius
-            For tasks whose clicks ask for a class or a value.
-        predict : bool
-            Answer now; otherwise :meth:`update` does it.
-        settle : bool, optional
-            Include the mirrored pass (default) or leave it for :meth:`settle`.
-
-        Raises
-        ------
-        ClickError
-            If it lies outside the image or asks for what the task does not know.
-        """
-        if isinstance(position, Click):
-            click = position
-        else:
-            click = Click(*as_position(position), positive, label, value, radius)
-        if click.time is None:
-            click = replace(click, time=time.time())
-        edit = AddClick(len(self.clicks), self._checked(click))
-        return self._edit("add", edit, predict, settle)
-
-    def move_click(
-        self,
-        index: int,
-        position: Sequence[float],
-        *,
-        predict: bool = True,
-        settle: bool | None = None,
-    ) -> Change:
-        """Move a click (negative ``index``: from the end) and answer anew."""
-        edit = MoveClick.to(self.clicks, index, position)
-        self._checked(edit.new)
-        return self._edit("move", edit, predict, settle)
-
-    def remove_click(
-        self, index: int, *, predict: bool = True, settle: bool | None = None
-    ) -> Change:
-        """Remove a click (negative ``index``: from the end) and answer anew."""
-        return self._edit("remove", RemoveClick.at(self.clicks, index), predict, settle)
-
-    def set_clicks(
-        self,
-        clicks: Iterable[Any],
-        *,
-        predict: bool = True,
-        settle: bool | None = None,
-    ) -> Change:
-        """Replace all clicks; those at the front that are equal keep their answers.
-
-        Parameters
-        ----------
-        clicks : iterable of Click, (row, col) or (row, col, positive)
-        predict, settle
-            As for :meth:`add_click`.
-        """
-        new = tuple(self._checked(click) for click in as_clicks(clicks))
-        new = keep_times(self.clicks, new, time.time())
-        return self._edit("clicks", ReplaceClicks(self.clicks, new), predict, settle)
-
-    def update(
-        self,
-        *,
-        settle: bool = False,
-        visible: Box | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Change:
-        """Answer the clicks as they stand, if that is not done yet.
-
-        The answer belongs to the newest edit: it is no moment of its own for
-        undo. Clicks added since the last answer are answered together.
-
-        Parameters
-        ----------
-        settle : bool
-            Include the mirrored pass.
-        visible : Box, optional
-            The field shown on the canvas; default: :attr:`visible`.
-        cancelled : callable, optional
-            Asked between passes of the model; True stops.
-
-        Raises
-        ------
-        Cancelled
-            If ``cancelled`` said so; the session is as before.
-        """
-        return self._answer("update", settle, visible, cancelled)
-
-    def settle(self, cancelled: Callable[[], bool] | None = None) -> Change | None:
-        """Replace a quick answer by the settled one; None where it is settled."""
-        if self.state.draft.settled:
-            return None
-        return self._answer("settle", True, None, cancelled)
+    # -- masks -----------------------------------------------------------------
 
     def set_mask(self, mask: Any, *, box: Box | None = None) -> Change:
         """Start from a mask, or correct the answer by hand.
@@ -218,7 +94,7 @@ class ClickSession(CommittingSession):
             values = old.within(whole)
             values[box.relative_to(whole).slices] = patch.values
             patch = Patch(whole, values)
-        draft = _begun(state.draft.with_mask(patch))
+        draft = begun(state.draft.with_mask(patch))
         return self._moments.record("mask", replace(state, draft=draft))
 
     # -- history ---------------------------------------------------------------
@@ -317,7 +193,8 @@ class ClickSession(CommittingSession):
     ) -> ClickSession:
         """Make all clicks again, with this or another model, in a new session.
 
-        With the same model, device and precision each object gets the same mask.
+        With the same model, device, precision and refinement each object gets the
+        same mask, unless a time budget cut its refinement short.
         Pixels that several objects claim are shared out anew, in the order of
         the last commits: they may fall to another object than before where one
         was opened again, deleted or painted on in between.
@@ -344,46 +221,9 @@ class ClickSession(CommittingSession):
         again.set_image(self.image)
         again.visible = self.visible
         ask = again.asking(cancelled)
+        # Nobody waits here: each answer is refined to its end.
+        again.refinement = replace(self.refinement, time_budget=None)
         state, notices = replayed(self.state, ask, again.mask_of, progress)
+        again.refinement = self.refinement
         again.resume(state, (*ask.notices, *notices))
         return again
-
-    # -- the common way of edits -----------------------------------------------
-
-    def _checked(self, click: Click) -> Click:
-        check_inside(click, self.shape)
-        self.task.check_click(click)
-        return click
-
-    def _edit(
-        self, kind: str, edit: ClickEdit, predict: bool, settle: bool | None
-    ) -> Change:
-        """Change the clicks; with the answer, or not at all if that fails."""
-        state = self.state
-        draft = _begun(state.draft.edited(edit))
-        asking = self.asking()
-        if predict:
-            draft = draft.answered(asking, settle is not False, self.visible)
-        return self._moments.record(kind, replace(state, draft=draft), asking=asking)
-
-    def _answer(
-        self,
-        kind: str,
-        settle: bool,
-        visible: Box | None,
-        cancelled: Callable[[], bool] | None,
-    ) -> Change:
-        """Answer the clicks as they stand, within the same moment."""
-        state, asking = self.state, self.asking(cancelled)
-        draft = state.draft.answered(
-            asking,
-            settle,
-            self.visible if visible is None else visible,
-            again=settle and not state.draft.settled,
-        )
-        return self._moments.replace(kind, replace(state, draft=draft), asking)
-
-
-def _begun(draft: Draft) -> Draft:
-    """Start the clock of an object at its first edit."""
-    return draft if draft.started else replace(draft, started=time.time())

@@ -107,6 +107,11 @@ class Draft:
         return last is not None and last.settled
 
     @property
+    def newest(self) -> Prediction | None:
+        """The newest answer to the clicks as they stand, if there is one."""
+        return self.steps[-1].prediction if self.steps else None
+
+    @property
     def blank(self) -> bool:
         """Whether there is neither a click nor a mask."""
         return not self.clicks and self.base is None and self.opened is None

@@ -13,6 +13,7 @@ from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.patches import NOWHERE, Patch, difference
+from napari_clickseg.session.refining import disobeyed
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,7 @@ class Moments:
         labels_box = _changed_objects(self._told_objects, state.objects)
         box = mask_box.union(labels_box)
         self._told_mask, self._told_objects = mask, state.objects
+        unsatisfied, corrected = disobeyed(state.draft.newest)
         self.change = Change(
             kind,
             bbox=None if box.empty else box,
@@ -101,6 +103,8 @@ class Moments:
             seconds=asking.seconds if asking else 0.0,
             notices=asking.notices if asking else (),
             label=label,
+            unsatisfied=unsatisfied,
+            corrected=corrected,
         )
         return self.change
 

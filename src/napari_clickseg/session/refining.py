@@ -1,0 +1,118 @@
+"""Which refinement a session asks for, and what is told of the clicks it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from napari_clickseg.clicks import Clicks
+from napari_clickseg.errors import SettingsError
+from napari_clickseg.prediction.settings import Prediction
+from napari_clickseg.refinement.settings import RefinementSettings
+
+__all__ = [
+    "Refinement",
+    "as_plain",
+    "as_refinement",
+    "disobeyed",
+    "in_use",
+    "notice_of",
+]
+
+#: A refinement as scripts write it: a name, settings, or their fields.
+Refinement = RefinementSettings | str | Mapping[str, Any] | None
+
+
+def as_refinement(given: Refinement) -> RefinementSettings:
+    """Return settings from a name, from settings, or from what a file holds.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such refinement; the text says which there are.
+    """
+    if not isinstance(given, Mapping):
+        if given is not None and not isinstance(given, RefinementSettings | str):
+            raise SettingsError(
+                f"A refinement is a name or RefinementSettings, not {given!r}."
+            )
+        return RefinementSettings.of(given)
+    known = {each.name for each in fields(RefinementSettings)}
+    if unknown := sorted(map(str, set(given) - known)):
+        raise SettingsError(
+            f"A refinement has no {', '.join(unknown)}. It has {', '.join(known)}."
+        )
+    return RefinementSettings(**given)
+
+
+def as_plain(settings: RefinementSettings) -> str | dict[str, Any]:
+    """Return a name where it says everything, else all fields, ready for JSON."""
+    if settings == RefinementSettings.of(settings.method):
+        return settings.method
+    return settings.to_dict()
+
+
+def in_use(said: RefinementSettings, model: Any) -> RefinementSettings:
+    """Return what answers are refined with.
+
+    A model that was made interactive brings a refinement of its own, for without
+    one it knows nothing of clicks: that one is used where the session asks for
+    none, with whatever else the session says.
+
+    Parameters
+    ----------
+    said : RefinementSettings
+        What the session says.
+    model : Model or None
+        What answers, where it is loaded.
+    """
+    own: RefinementSettings | None = getattr(model, "refinement", None)
+    if said.active or own is None:
+        return said
+    usual = RefinementSettings()
+    changes = {
+        each.name: getattr(said, each.name)
+        for each in fields(said)
+        if getattr(said, each.name) != getattr(usual, each.name)
+    }
+    return own.updated(changes)
+
+
+def disobeyed(prediction: Prediction | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the clicks that the model itself did not follow, and those corrected.
+
+    Returns
+    -------
+    unsatisfied, corrected : tuple of int
+        Numbers of clicks from 0, ascending; the second are part of the first.
+    """
+    if prediction is None:
+        return (), ()
+    corrected = tuple(sorted(prediction.corrected))
+    return tuple(sorted({*prediction.unsatisfied, *corrected})), corrected
+
+
+def notice_of(
+    clicks: Clicks, unsatisfied: Sequence[int], corrected: Sequence[int]
+) -> str:
+    """Return what to tell about clicks that the model did not follow; "" for none."""
+    left = [index for index in unsatisfied if index not in corrected]
+    if left:
+        return (
+            f"The model cannot be brought to follow {_named(clicks, left)}. Click "
+            "beside it, take back a click that says the opposite, or paint there."
+        )
+    if corrected:
+        return (
+            f"The model does not follow {_named(clicks, corrected)}: only a small spot "
+            "there was set as you said. More clicks nearby help."
+        )
+    return ""
+
+
+def _named(clicks: Clicks, indices: Sequence[int]) -> str:
+    shown = [f"({clicks[i].row:.0f}, {clicks[i].col:.0f})" for i in indices[:3]]
+    more = ", ..." if len(indices) > 3 else ""
+    noun = "the click at" if len(indices) == 1 else "the clicks at"
+    return f"{noun} {', '.join(shown)}{more}"
