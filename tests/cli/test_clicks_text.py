@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         ("12.5,.25", 1, Click(12.5, 0.25)),
         ("3:-7,8", 3, Click(7, 8, positive=False)),
         (" 2 : - 7 , 8 ", 2, Click(7, 8, positive=False)),
+        ("+120,80@30", 1, Click(120, 80, radius=30)),
+        ("2:-7,8 @ 2.5", 2, Click(7, 8, positive=False, radius=2.5)),
     ],
 )
 def test_text(text: str, label: int, click: Click) -> None:
@@ -34,7 +36,9 @@ def test_text(text: str, label: int, click: Click) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "120", "1,2,3", "1,-2", "a,b", "0:1,2", "-1:1,2", "1e3,2", "nan,1"]
+    "text",
+    ["", "120", "1,2,3", "1,-2", "a,b", "0:1,2", "-1:1,2", "1e3,2", "nan,1"]
+    + ["1,2@", "1,2@0", "1,2@-3", "1,2@x", "1,2@3@4"],
 )
 def test_text_that_is_no_click(text: str) -> None:
     with pytest.raises(typer.BadParameter):
@@ -60,6 +64,12 @@ def test_csv(tmp_path: Path) -> None:
     }
 
 
+def test_csv_with_radii(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text("row,col,radius\n1,2,30\n3,4,\n5,6,nan\n7,8,1.5\n")
+    assert [click.radius for _, click in read_clicks(path)] == [30, None, None, 1.5]
+
+
 def test_csv_as_napari_saves_points(tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     path.write_text("\ufeffindex,axis-0,axis-1\n0.0,1.5,2.5\n1.0,3.0,4.0\n")
@@ -75,6 +85,7 @@ def test_csv_as_napari_saves_points(tmp_path: Path) -> None:
         ("row,col\n1,2\n3\n", "Line 3"),
         ("row,col,positive\n1,2,maybe\n", "neither positive nor negative"),
         ("row,col,object\n1,2,0\n", "counted from 1"),
+        ("row,col,radius\n1,2,0\n", "Line 2 .* greater than 0"),
     ],
 )
 def test_csv_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:

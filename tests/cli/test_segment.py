@@ -87,6 +87,53 @@ def test_clicks_from_a_file_and_a_session(
     np.testing.assert_array_equal(again.labels, np.load(out))
 
 
+def test_refinement_and_radii_reach_the_session(
+    run: Callable[..., Any],
+    cells: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from napari_clickseg import ClickSession
+    from napari_clickseg.refinement.settings import RefinementSettings
+
+    made: list[ClickSession] = []
+    add = ClickSession.add_click
+
+    def first_without_model(self: ClickSession, click: Any, **options: Any) -> Any:
+        made.append(self)
+        return add(self, click, predict=False)
+
+    monkeypatch.setattr(ClickSession, "add_click", first_without_model)
+    monkeypatch.setattr(ClickSession, "commit", lambda *_: 1)
+    ran = run(
+        *("segment", cells, "-c", "20,20", "-c", "-50,70@30", "-o", tmp_path / "o.tif"),
+        *("--refinement", "g-brs-bmsb-m", "--max-iterations", 7),
+    )
+    assert ran.code == 0, ran.err
+    session = made[0]
+    assert session.refinement == RefinementSettings("g-brs-bmsb-m", iterations=7)
+    assert [click.radius for click in session.clicks] == [None, 30]
+
+
+def test_what_the_model_did_not_follow_goes_to_stderr(
+    run: Callable[..., Any], cells: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from napari_clickseg.prediction.predictor import Predictor
+
+    predict = Predictor.predict
+
+    def disobedient(self: Predictor, *args: Any, **options: Any) -> Any:
+        from dataclasses import replace
+
+        return replace(predict(self, *args, **options), corrected=(0,))
+
+    monkeypatch.setattr(Predictor, "predict", disobedient)
+    ran = run("segment", cells, "-c", "20,20", "-o", tmp_path / "o.tif")
+    assert ran.code == 0, ran.err
+    assert "Note: The model does not follow the click at (20, 20)" in ran.err
+    assert "Note" not in ran.out
+
+
 def test_objects_that_are_there_already(
     run: Callable[..., Any], cells: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +196,9 @@ def test_a_mask_to_start_from(
         (["--click", "1,1", "--out", "labels.jpg"], 3, "end the name in .tif"),
         (["--click", "1,1", "--overlap", "maybe"], 2, "keep, overwrite, probability"),
         (["--click", "1,1", "--first-look", "maybe"], 2, "published, visible, search"),
+        (["--click", "1,1", "--refinement", "magic"], 2, "none, f-brs-a"),
+        (["--click", "1,1", "--max-iterations", "0"], 2, "max-iterations"),
+        (["--click", "1,1@0"], 2, "is 0"),
         (["--click", "1,1", "--contrast", "5"], 2, "two numbers"),
         (["--click", "1,1", "--channels", "a"], 2, "numbers with commas"),
         (["--clicks", "none.csv"], 3, "no file of clicks"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from napari_clickseg.cli.common import (
 from napari_clickseg.imagefiles import check_label_path, read_image, read_labels
 from napari_clickseg.models.registry import STARTER
 from napari_clickseg.prediction.settings import FIRST_LOOKS, PredictionSettings
+from napari_clickseg.refinement.settings import METHODS, RefinementSettings
 
 OVERLAPS = ("keep", "overwrite", "probability")
 
@@ -31,7 +33,7 @@ def segment(
         typer.Option(
             "--click",
             "-c",
-            metavar="[ID:][-]ROW,COL",
+            metavar="[ID:][-]ROW,COL[@RADIUS]",
             help="A click; again for each. A minus makes it negative.",
         ),
     ] = None,
@@ -39,7 +41,7 @@ def segment(
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="Clicks from a file: row, col, and if you like positive, object.",
+            help="Clicks from a file: row, col; if you like positive, object, radius.",
         ),
     ] = None,
     out: Annotated[
@@ -95,6 +97,19 @@ def segment(
             metavar="RULE", help="What the first click sees: search or published."
         ),
     ] = "search",
+    refinement: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Make the model obey the clicks: none, f-brs-b, g-brs-bmconv, ...",
+        ),
+    ] = "none",
+    max_iterations: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Most steps of the refinement for a click: 20."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     session: Annotated[
@@ -119,9 +134,12 @@ def segment(
     napari-clickseg segment cells.tif -c 1:120,200 -c 2:40,50 -c 2:-60,80
     napari-clickseg segment stack.tif --page 12 --contrast 100,4000 -c 80,90
     napari-clickseg segment cells.tif --clicks clicks.csv --json
+    napari-clickseg segment cells.tif -c 120,200 -c -140,230@25 \
+        --refinement g-brs-bmconv
     """
     check_choice(overlap, OVERLAPS, "--overlap")
     check_choice(first_look, FIRST_LOOKS, "--first-look")
+    check_choice(refinement, METHODS, "--refinement")
     given = [parse_click(text) for text in click or []]
     if clicks is not None:
         given += read_clicks(clicks)
@@ -154,6 +172,7 @@ def segment(
         loaded,
         overlap=overlap,  # type: ignore[arg-type]
         settings=PredictionSettings(first_look=first_look),  # type: ignore[arg-type]
+        refinement=_refinement(refinement, max_iterations),
     )
     run.set_image(source, labels=existing)
     if start is not None:
@@ -169,6 +188,11 @@ def segment(
         typer.echo(json.dumps({**outcome.to_json(), **files}))
     else:
         typer.echo(f"{outcome.line} -> {', '.join(str(path) for path in written)}")
+
+
+def _refinement(name: str, iterations: int | None) -> RefinementSettings:
+    settings = RefinementSettings.of(name)
+    return settings if iterations is None else replace(settings, iterations=iterations)
 
 
 def _read(image: Path, page: int | None, channel_axis: int | None) -> Any:
