@@ -55,5 +55,9 @@ class TrainingError(ClickSegError):
     """A training recipe or its data cannot be used."""
 
 
+class RefinementError(ClickSegError, ValueError):
+    """A layer cannot be put there, or nothing can be optimised through this module."""
+
+
 class Cancelled(ClickSegError):
     """The caller asked for the work to stop; nothing was changed."""

@@ -140,12 +140,15 @@ class ClickNetwork(nn.Module):
         Whether RGB in [0, 1] is normalised inside.
     point_columns : int
         Columns of a point that the published network is given.
+    rgb_place : str
+        The submodule that returns the normalised image.
     config : dict
         Constructor arguments that build this network again, ready for JSON.
     """
 
     normalises_input: ClassVar[bool]
     point_columns: ClassVar[int]
+    rgb_place: ClassVar[str]
     with_prev_mask: bool
     with_aux_output: bool
     config: dict[str, Any]
@@ -168,6 +171,23 @@ class ClickNetwork(nn.Module):
         self.feature_extractor = backbone.build()
         if backbone.deeplab_ch is not None:
             self.head = SepConvHead(backbone.deeplab_ch)
+
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return where published refinements change this network.
+
+        Returns
+        -------
+        dict
+            Sites (see :class:`napari_clickseg.refinement.sites.Site`) by refinement:
+            ``"rgb"`` (normalised), ``"distmap"`` (both click maps), ``"f-brs-a"``,
+            ``"f-brs-b"``, ``"f-brs-c"`` and ``"g-brs"``.
+        """
+        trunk = self.feature_extractor.places()
+        inside = {
+            name: tuple(f"feature_extractor.{site}" for site in sites)
+            for name, sites in trunk.items()
+        }
+        return {"rgb": (self.rgb_place,), "distmap": ("dist_maps",)} | inside
 
     def encode_image(self, image: Tensor) -> EncodedImage:
         """Compute what no click changes.

@@ -113,6 +113,19 @@ class DeepLabV3Plus(nn.Module):
         """Map ``(N, 3, H, W)`` to ``(N, 64 or 128, H / 2, W / 2)``."""
         return self.backbone.stem(image)
 
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return the insertion points of f-BRS.
+
+        A: the backbone's last features, before the ASPP; B: context and fine
+        features side by side; C: merged, before the last head.
+        """
+        return {
+            "f-brs-a": ("backbone.layer4",),
+            "f-brs-b": ("head:input",),
+            "f-brs-c": ("head",),
+            "g-brs": ("head:input",),
+        }
+
     def forward(self, stem: Tensor) -> Tensor:
         """Return features ``(N, channels, H / 4, W / 4)``.
 

@@ -46,6 +46,7 @@ class FBRS(ClickNetwork):
 
     normalises_input: ClassVar[bool] = False
     point_columns: ClassVar[int] = 2
+    rgb_place: ClassVar[str] = "normalised"
 
     def __init__(
         self,
@@ -59,6 +60,8 @@ class FBRS(ClickNetwork):
     ) -> None:
         super().__init__()
         self.with_prev_mask = False
+        # A name for the image as it comes: RGB-BRS changes it there.
+        self.normalised = nn.Identity()
         self.dist_maps = DistMaps(norm_radius, use_disks=False)
         self.rgb_conv = nn.Sequential(
             nn.Conv2d(5, 8, 1),
@@ -90,7 +93,7 @@ class FBRS(ClickNetwork):
         previous: Tensor | None = None,  # noqa: ARG002
     ) -> dict[str, Tensor]:
         """Answer clicks; see the base class."""
-        image = encoded.features
+        image = self.normalised(encoded.features)
         maps = self.dist_maps(image, points).to(image.dtype)
         mixed = self.rgb_conv(torch.cat([image, maps], 1))
         return self.answer(self.feature_extractor.stem(mixed), encoded.size)

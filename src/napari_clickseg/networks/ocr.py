@@ -116,6 +116,8 @@ class HRNetOCR(HighResolutionNet):
     def __init__(self, width: int, ocr_width: int, small: bool = False) -> None:
         super().__init__(width, small)
         wide, middle = self.out_channels, 2 * ocr_width
+        # A name for what both heads read: here refinement changes features.
+        self.joined = nn.Identity()
         self.conv3x3_ocr = nn.Sequential(
             nn.Conv2d(wide, middle, 3, padding=1),
             nn.BatchNorm2d(middle),
@@ -131,6 +133,15 @@ class HRNetOCR(HighResolutionNet):
             nn.Conv2d(wide, 1, 1),
         )
 
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return the insertion points of f-BRS: A and B are one, before both heads."""
+        return {
+            "f-brs-a": ("joined",),
+            "f-brs-b": ("joined",),
+            "f-brs-c": ("ocr_distri_head",),
+            "g-brs": ("joined",),
+        }
+
     def forward(self, stem: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and those of the auxiliary head.
 
@@ -143,7 +154,7 @@ class HRNetOCR(HighResolutionNet):
         -------
         tuple of Tensor, each of shape (N, 1, H / 4, W / 4)
         """
-        x = self.concatenated(stem)
+        x = self.joined(self.concatenated(stem))
         guess = self.aux_head(x)
         features = self.conv3x3_ocr(x)
         objects = self.ocr_gather_head(features, guess)

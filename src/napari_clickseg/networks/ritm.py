@@ -68,6 +68,7 @@ class RITM(ClickNetwork):
 
     normalises_input: ClassVar[bool] = True
     point_columns: ClassVar[int] = 3
+    rgb_place: ClassVar[str] = "normalization"
 
     def __init__(
         self,

@@ -164,6 +164,8 @@ class RITMMobileNetV2(nn.Module):
             "max_side": max_side,
         }
         self.max_side = max_side
+        # A name for the scaled image: RGB-BRS changes it there.
+        self.scaled = nn.Identity()
         self.dist_maps = DistMaps(norm_radius=norm_radius, use_disks=True)
         self.backbone = MobileNetV2()
         self.maps_transform = nn.Sequential(
@@ -192,6 +194,22 @@ class RITMMobileNetV2(nn.Module):
         tall, wide = (16 * side + 1 for side in sides)
         return tall, wide
 
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return where refinements change this network, by refinement.
+
+        f-BRS-B and G-BRS: the concatenation before the last decoder; f-BRS-A: the
+        context at stride 16; f-BRS-C: before the last convolution. See
+        :meth:`napari_clickseg.networks.click_network.ClickNetwork.places`.
+        """
+        return {
+            "rgb": ("scaled",),
+            "distmap": ("dist_maps",),
+            "f-brs-a": ("context",),
+            "f-brs-b": ("decode4.fuse:input",),
+            "f-brs-c": ("decode4",),
+            "g-brs": ("decode4.fuse:input",),
+        }
+
     def encode_image(self, image: Tensor) -> Tensor:
         """Return features at stride 4, which no click changes.
 
@@ -206,7 +224,7 @@ class RITMMobileNetV2(nn.Module):
             Where ``(h, w)`` is the working size of ``(H, W)``.
         """
         image = resize(image, self.working_size(image.shape[-2], image.shape[-1]))
-        x = image * (255.0 / 128.0) - 1.0  # the range of the starting weights
+        x = self.scaled(image * (255.0 / 128.0) - 1.0)  # as the starting weights want
         return self.backbone.shallow(x.to(self.head.weight.dtype))
 
     def decode_clicks(
