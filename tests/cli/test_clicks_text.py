@@ -37,8 +37,22 @@ def test_text(text: str, label: int, click: Click) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "120", "1,2,3", "1,-2", "a,b", "0:1,2", "-1:1,2", "1e3,2", "nan,1"]
-    + ["1,2@", "1,2@0", "1,2@-3", "1,2@x", "1,2@3@4"],
+    [
+        "",
+        "120",
+        "1,2,3",
+        "1,-2",
+        "a,b",
+        "0:1,2",
+        "-1:1,2",
+        "1e3,2",
+        "nan,1",
+        "1,2@",
+        "1,2@0",
+        "1,2@-3",
+        "1,2@x",
+        "1,2@3@4",
+    ],
 )
 def test_text_that_is_no_click(text: str) -> None:
     with pytest.raises(typer.BadParameter):
