@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.packs import PackSpec, read_pack
-from napari_clickseg.training.recipe import read_recipe
+from napari_clickseg.training.recipe import Schedule, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -102,3 +103,19 @@ def test_a_recipe_cannot_extend_itself(recipe: Path) -> None:
     recipe.write_text('extends = "tiny.toml"\n' + recipe.read_text())
     with pytest.raises(TrainingError, match="extends itself"):
         read_recipe(recipe)
+
+
+def test_rounds_fall_off_geometrically() -> None:
+    schedule = Schedule(steps=1, click_decay=0.6)
+    rng = np.random.default_rng(0)
+    counts = np.bincount([schedule.draw_rounds(rng) for _ in range(20000)])
+    assert counts[0] == 0
+    np.testing.assert_allclose(
+        counts[1:5] / 20000, 0.4 * 0.6 ** np.arange(4), atol=0.015
+    )
+
+
+def test_rounds_are_drawn_evenly_without_a_decay() -> None:
+    schedule = Schedule(steps=1, clicks=(2, 3))
+    rng = np.random.default_rng(0)
+    assert {schedule.draw_rounds(rng) for _ in range(50)} == {2, 3}

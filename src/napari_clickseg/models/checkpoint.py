@@ -60,6 +60,9 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "ritm-mobilenetv2": LazyNetwork(
         "napari_clickseg.networks.ritm_mobilenet", "RITMMobileNetV2"
     ),
+    "interformer-mobilenetv2": LazyNetwork(
+        "napari_clickseg.networks.interformer_mobilenet", "InterFormerMobileNetV2"
+    ),
     "unet": LazyNetwork("napari_clickseg.networks.unet", "UNet"),
 }
 

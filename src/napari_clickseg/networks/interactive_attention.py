@@ -204,11 +204,17 @@ class InteractiveNeck(nn.Module):
         """
         kinds = self.patch_embed.shape[0]
         planes = F.one_hot(labels, kinds).permute(0, 3, 1, 2)
-        planes = planes.to(self.patch_embed.dtype)
-        # Shares of each label first, features after: the same by linearity, and
-        # never a map of features at full size.
-        planes = F.interpolate(planes, tuple(size), mode="bilinear")
-        return torch.einsum("nkhw,kc->nchw", planes, self.patch_embed)
+        return self.embed_shares(planes.to(self.patch_embed.dtype), size)
+
+    def embed_shares(self, shares: Tensor, size: Sequence[int]) -> Tensor:
+        """Turn shares of each label, ``(N, K, H, W)``, into features.
+
+        Resizing comes first: the same by linearity, and there is never a map of
+        features at full size.
+        """
+        shares = F.interpolate(shares, tuple(size), mode="bilinear")
+        shares = shares.to(self.patch_embed.dtype)
+        return torch.einsum("nkhw,kc->nchw", shares, self.patch_embed)
 
     def forward(
         self,
@@ -228,7 +234,21 @@ class InteractiveNeck(nn.Module):
             In image pixels, multiples of 32: the only part that the blocks on the
             side branch look at.
         """
-        x = pyramid[0] + self.embed(labels, pyramid[0].shape[-2:])
+        query = pyramid[0] + self.embed(labels, pyramid[0].shape[-2:])
+        return self.refine(query, pyramid, region)
+
+    def decode(self, pyramid: Sequence[Tensor], shares: Tensor) -> list[Tensor]:
+        """Do the same from shares of each label, ``(N, K, H, W)``."""
+        query = pyramid[0] + self.embed_shares(shares, pyramid[0].shape[-2:])
+        return self.refine(query, pyramid)
+
+    def refine(
+        self,
+        x: Tensor,
+        pyramid: Sequence[Tensor],
+        region: tuple[int, int, int, int] | None = None,
+    ) -> list[Tensor]:
+        """Run the stages from the first query on; see :meth:`forward`."""
         outputs = []
         for i, (stage, source) in enumerate(zip(self.stages, pyramid, strict=True)):
             x = stage(x, source)

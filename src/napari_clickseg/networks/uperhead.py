@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Norm = Callable[[int], nn.Module]
+
 
 class ConvModule(nn.Module):
-    """Convolution without bias (``conv``), batch norm (``bn``), ReLU."""
+    """Convolution without bias (``conv``), a norm (``bn``), ReLU."""
 
-    def __init__(self, inp: int, out: int, kernel: int = 1) -> None:
+    def __init__(
+        self, inp: int, out: int, kernel: int = 1, norm: Norm = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inp, out, kernel, padding=kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(out)
+        self.bn = norm(out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inp, h, w)`` to ``(N, out, h, w)``."""
@@ -42,6 +46,8 @@ class UPerHead(nn.Module):
         Channels of the result.
     pool_scales : sequence of int
         Sides of the pooled maps.
+    norm : callable
+        Makes the norm after each convolution; batch norm as published.
     """
 
     def __init__(
@@ -50,18 +56,24 @@ class UPerHead(nn.Module):
         channels: int = 64,
         classes: int = 2,
         pool_scales: Sequence[int] = (1, 2, 3, 6),
+        *,
+        norm: Norm = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         *fine, coarse = in_channels
+
+        def conv(inp: int, kernel: int = 1) -> ConvModule:
+            return ConvModule(inp, channels, kernel, norm)
+
         self.conv_seg = nn.Conv2d(channels, classes, 1)
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvModule(coarse, channels))
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), conv(coarse))
             for scale in pool_scales
         )
-        self.bottleneck = ConvModule(coarse + len(pool_scales) * channels, channels, 3)
-        self.lateral_convs = nn.ModuleList(ConvModule(c, channels) for c in fine)
-        self.fpn_convs = nn.ModuleList(ConvModule(channels, channels, 3) for _ in fine)
-        self.fpn_bottleneck = ConvModule(len(in_channels) * channels, channels, 3)
+        self.bottleneck = conv(coarse + len(pool_scales) * channels, 3)
+        self.lateral_convs = nn.ModuleList(conv(inp) for inp in fine)
+        self.fpn_convs = nn.ModuleList(conv(channels, 3) for _ in fine)
+        self.fpn_bottleneck = conv(len(in_channels) * channels, 3)
         #: What precedes the last fusion; a place for refinement.
         self.joined = nn.Identity()
 
@@ -86,10 +98,17 @@ class UPerHead(nn.Module):
 class FCNHead(nn.Module):
     """The auxiliary head, for training: one convolution, then the classes."""
 
-    def __init__(self, inp: int = 128, channels: int = 64, classes: int = 2) -> None:
+    def __init__(
+        self,
+        inp: int = 128,
+        channels: int = 64,
+        classes: int = 2,
+        *,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
         self.conv_seg = nn.Conv2d(channels, classes, 1)
-        self.convs = nn.ModuleList([ConvModule(inp, channels, 3)])
+        self.convs = nn.ModuleList([ConvModule(inp, channels, 3, norm)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inp, h, w)`` to ``(N, classes, h, w)``."""

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.random import Generator
+
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.packs import PackSpec
 
+#: Most rounds after the first one where their number decays.
+MOST_ROUNDS = 20
 #: What a network is taught: to answer clicks, or to find all labelled objects alone.
 Teaches = Literal["clicks", "foreground"]
 
@@ -33,6 +38,10 @@ class Schedule:
     clicks : tuple of int
         Range of rounds per batch: each round is one optimiser step, followed
         by a corrective click on its answer.
+    click_decay : float or None
+        Instead of drawing evenly from ``clicks``: further rounds follow the first
+        with a probability that falls by this factor for each, and there are at
+        most 20 of them (InterFormer: 0.6).
     ema : float
         Decay of the moving average of weights that is saved.
     seed : int
@@ -46,8 +55,17 @@ class Schedule:
     weight_decay: float = 1e-4
     warmup_steps: int = 200
     clicks: tuple[int, int] = (1, 4)
+    click_decay: float | None = None
     ema: float = 0.998
     seed: int = 0
+
+    def draw_rounds(self, rng: Generator) -> int:
+        """Draw how many rounds a batch is kept for, at least one."""
+        if self.click_decay is None:
+            low, high = self.clicks
+            return int(rng.integers(low, high + 1))
+        chances = self.click_decay ** np.arange(MOST_ROUNDS + 1.0)
+        return 1 + int(rng.choice(MOST_ROUNDS + 1, p=chances / chances.sum()))
 
 
 @dataclass(frozen=True)

@@ -299,8 +299,7 @@ class Run:
     def rounds(self, batch: dict[str, Tensor]) -> Iterator[Progress]:
         """Learn from a batch, telling of each step."""
         rng = np.random.default_rng([self.plan.schedule.seed, 1, self.batch])
-        low, high = self.plan.schedule.clicks
-        rounds = int(rng.integers(low, high + 1))
+        rounds = self.plan.schedule.draw_rounds(rng)
         image, labels = self.send(batch)
         mask = batch["mask"]
         previous = batch["previous"].to(self.device)
@@ -335,8 +334,12 @@ class Run:
     def answer(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Return the network's answer: ``instances``, and perhaps more."""
         image, points, previous = inputs
-        # what lies before the first click is pretrained and kept
-        with torch.set_grad_enabled(self.plan.start is None):
+        # What lies before the first click is pretrained and kept, but where a
+        # network says that more than that lies there.
+        learns = self.plan.start is None or getattr(
+            self.network, "encoder_learns", False
+        )
+        with torch.set_grad_enabled(learns):
             features = self._call("encode_image", image)
         output: dict[str, Tensor] = self._call(
             "decode_clicks", features, points, previous
