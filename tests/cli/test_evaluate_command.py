@@ -14,7 +14,8 @@ import pytest
 from tests.evaluation.conftest import make_dataset
 
 from napari_clickseg.cli.evaluate import published_figures
-from napari_clickseg.evaluation.benchmark import MethodOptions
+from napari_clickseg.evaluation.options import MethodOptions
+from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +181,16 @@ def test_stopped_in_the_middle(
         (["discs", "--layout", "coco"], 2, "grabcut, berkeley"),
         (["discs", "--layout", "davis"], 3, "looks like --layout berkeley or folder"),
         (["discs", "--refinement", "magic"], 2, "'magic' is not one of none"),
+        (["discs", "--refinement", "none,magic"], 2, "'magic' is not one of none"),
+        (["discs", "--refinement", ","], 2, "at least one of none"),
+        (["discs", "--protocol", "x"], 2, "noc, curve"),
+        (["discs", "--optimiser", "x"], 2, "adam, l-bfgs"),
+        (
+            ["discs", "--refinement", "f-brs-b", "--optimiser", "adam"],
+            3,
+            "f-brs-b runs with L-BFGS-B",
+        ),
+        (["discs", "--refinement", "rgb-brs", "--learning-rate", "0"], 3, "above 0"),
         (["discs", "--first-look", "x"], 2, "published, visible, search"),
         (["discs", "--objects", "x"], 2, "each, union"),
         (["discs", "--baseline", "x"], 3, "random-walker"),
@@ -205,8 +216,67 @@ def test_what_cannot_be_done(
 def test_published_figures_stand_beside_ours() -> None:
     options = MethodOptions(model="ritm-hrnet18s-cocolvis")
     figures = published_figures(options, "grabcut")
-    assert figures == {"noc@85": 1.54, "noc@90": 1.68}
+    assert figures == {"ritm-hrnet18s-cocolvis": {"noc@85": 1.54, "noc@90": 1.68}}
     assert published_figures(options, "folder") == {}
     for layout in ("berkeley", "davis", "coco_mval", "sbd", "voc"):
         assert published_figures(options, layout), layout
     assert published_figures(MethodOptions(model="a/file.pth"), "grabcut") == {}
+    refined = MethodOptions(
+        model="fbrs-resnet34-sbd",
+        refinements=tuple(map(RefinementSettings, ("none", "f-brs-b", "g-brs-sb"))),
+    )
+    figures = published_figures(refined, "grabcut")
+    assert figures["fbrs-resnet34-sbd+f-brs-b"] == {"noc@85": 2.06, "noc@90": 2.48}
+    assert "fbrs-resnet34-sbd+g-brs-sb" not in figures
+
+
+def test_refinements_get_the_options() -> None:
+    from napari_clickseg.cli.measuring import refinements
+
+    found = refinements("rgb-brs, none,g-brs-sb,rgb-brs")
+    assert [r.method for r in found] == ["none", "rgb-brs", "g-brs-sb"]
+    # Numbers compare with the papers: no local correction unless asked for.
+    assert not any(r.correct for r in found[1:])
+    assert refinements("f-brs-b", correct=True)[0].correct
+    (only,) = refinements(
+        "rgb-brs",
+        iterations=7,
+        learning_rate=0.05,
+        consistency=False,
+        at=["here", "there"],
+        optimiser="adam",
+    )
+    assert (only.iterations, only.learning_rate, only.consistency) == (7, 0.05, 0)
+    assert (only.at, only.optimiser) == (("here", "there"), "adam")
+    (usual,) = refinements("g-brs-sb", consistency=True)
+    assert usual.consistency == 100
+
+
+def test_a_curve(
+    run: Callable[..., Any], discs: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Every object gets all clicks; nothing stops at the goal."""
+    out = tmp_path / "curve"
+    ran = run(
+        *("evaluate", discs, "--model", weights, "--out", out, "--max-clicks", "3"),
+        *("--target-size", "64", "--exact", "--device", "cpu", "--protocol", "curve"),
+        *("--baseline", "graph-cut", "--json"),
+    )
+    assert ran.code == 0, ran.err
+    summary = json.loads(ran.out)
+    assert summary["protocol"] == summary["settings"]["protocol"] == "curve"
+    # It calls everything an object at each click.
+    areas = [709, 253, 441, 1257]
+    expected = sum(areas) / 4 / 4800
+    assert summary["auc"] == pytest.approx(expected, abs=1e-6)
+    assert summary["iou_curve"] == pytest.approx([expected] * 3, abs=1e-6)
+    assert summary["bottom"]["auc"] == pytest.approx(253 / 4800, abs=1e-6)
+    assert summary["clicks"] == 12
+    graph_cut = summary["baselines"]["graph-cut"]
+    assert graph_cut["auc"] > 0.7 > summary["auc"]
+    records = [
+        json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()
+    ]
+    clicks = [len(r["clicks"]) for r in records if r["method"] == "graph-cut"]
+    assert max(clicks) == 3
+    assert "AUC, bottom 10 %" in (out / "summary.md").read_text()

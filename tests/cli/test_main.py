@@ -16,7 +16,15 @@ from napari_clickseg.cli.common import ExitCode, exit_code_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMMANDS = ("demo", "segment", "models", "train", "evaluate", "convert")
+COMMANDS = (
+    "demo",
+    "segment",
+    "models",
+    "train",
+    "evaluate",
+    "tune-refinement",
+    "convert",
+)
 
 
 @pytest.mark.parametrize(

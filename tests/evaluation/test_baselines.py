@@ -15,7 +15,7 @@ from napari_clickseg.evaluation.baselines import (
     make_baseline,
     seed_map,
 )
-from napari_clickseg.evaluation.benchmark import run_sample
+from napari_clickseg.evaluation.protocol import run_sample
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
@@ -35,12 +35,12 @@ def test_a_plain_disc_is_found(name: str) -> None:
     image, truth = scene()
     method = make_baseline(name)
     method.open_image(image)
-    ious, clicks, *_ = run_sample(method, truth)
-    assert ious[-1] >= 0.9
-    assert len(clicks) <= 8
+    run = run_sample(method, truth)
+    assert run.ious[-1] >= 0.9
+    assert len(run.clicks) <= 8
+    assert run.start is None
     # A second object of the same image is answered as if it were the first.
-    again, *_ = run_sample(method, truth)
-    assert again == ious
+    assert run_sample(method, truth).ious == run.ious
 
 
 @pytest.mark.parametrize("name", BASELINES)

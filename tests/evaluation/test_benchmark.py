@@ -11,24 +11,27 @@ import numpy as np
 import pytest
 
 from napari_clickseg.boxes import Box
+from napari_clickseg.clicks import Click
 from napari_clickseg.errors import ClickSegError, DatasetError
-from napari_clickseg.evaluation import benchmark
-from napari_clickseg.evaluation.benchmark import (
-    MethodOptions,
-    default_jobs,
-    evaluate,
-    run_sample,
-)
+from napari_clickseg.evaluation import benchmark, processes
+from napari_clickseg.evaluation.benchmark import evaluate
 from napari_clickseg.evaluation.datasets import open_dataset
 from napari_clickseg.evaluation.methods import ModelMethod, field_around
+from napari_clickseg.evaluation.metrics import SampleResult
+from napari_clickseg.evaluation.options import (
+    MethodOptions,
+    display_name,
+    method_names,
+)
+from napari_clickseg.evaluation.processes import default_jobs
+from napari_clickseg.evaluation.protocol import run_sample
 from napari_clickseg.evaluation.runlog import ResultLog
 from napari_clickseg.prediction.settings import PredictionSettings
+from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from napari_clickseg.clicks import Click
 
 BASELINES_ONLY = MethodOptions(model=None, baselines=("graph-cut",), max_clicks=4)
 
@@ -41,6 +44,8 @@ class Discs:
     radius: float = 6
     pixels: int = 7
     where: str = "nowhere"
+    wants_radii: bool = False
+    automatic: np.ndarray | None = None
     notices: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     shape: tuple[int, int] = (0, 0)
@@ -52,8 +57,12 @@ class Discs:
     def start_object(self, field: Box | None = None) -> None:
         self.log.append("object")
 
+    def answer_without_clicks(self) -> np.ndarray | None:
+        return self.automatic
+
     def answer(self, clicks: Sequence[Click]) -> np.ndarray:
         self.log.append("answer")
+        self.seen = clicks
         rows, cols = np.ogrid[: self.shape[0], : self.shape[1]]
         mask = np.zeros(self.shape, bool)
         for click in clicks:
@@ -67,14 +76,15 @@ def test_a_run_ends_at_its_goal() -> None:
     truth[10:30, 10:50] = 1
     method = Discs()
     method.open_image(truth)
-    ious, clicks, seconds, pixels = run_sample(method, truth, goal=0.6)
-    assert ious == sorted(ious)
-    assert ious[-1] >= 0.6 > ious[-2]
-    assert len(clicks) == len(ious)
+    run = run_sample(method, truth, goal=0.6)
+    assert list(run.ious) == sorted(run.ious)
+    assert run.ious[-1] >= 0.6 > run.ious[-2]
+    assert len(run.clicks) == len(run.ious)
     # 20 x 40 pixels: the first of the innermost ones.
-    assert clicks[0] == (19, 19, True)
-    assert pixels == 7 * len(clicks)
-    assert seconds > 0
+    assert run.clicks[0] == Click(19, 19)
+    assert run.pixels == 7 * len(run.clicks)
+    assert run.seconds > 0
+    assert run.start is None
 
 
 def test_a_run_ends_after_the_last_click() -> None:
@@ -82,9 +92,55 @@ def test_a_run_ends_after_the_last_click() -> None:
     truth[10:30, 10:50] = 1
     method = Discs(radius=1)
     method.open_image(truth)
-    ious, clicks, *_ = run_sample(method, truth, max_clicks=7)
-    assert len(ious) == len(clicks) == 7
+    run = run_sample(method, truth, max_clicks=7)
+    assert len(run.ious) == len(run.clicks) == 7
     assert method.log == ["image", "object", *["answer"] * 7]
+
+
+def test_without_a_goal_a_run_ends_when_nothing_is_wrong() -> None:
+    """As G-BRS is evaluated: 0.90 stops nobody."""
+    truth = np.zeros((21, 21), np.int8)
+    rows, cols = np.ogrid[:21, :21]
+    truth[(rows - 10) ** 2 + (cols - 10) ** 2 <= 36] = 1
+    truth[10, 17] = 1  # one pixel beyond what the first click brings
+    truth[0, 0] = -1
+    method = Discs()
+    method.open_image(truth)
+    run = run_sample(method, truth, goal=None, max_clicks=20)
+    assert run.ious[0] > 0.98
+    assert len(run.ious) == len(run.clicks) == 20
+    truth[10, 17] = 0
+    run = run_sample(method, truth, goal=None, max_clicks=20)
+    assert run.ious == (1.0,)
+    assert run.clicks == (Click(10, 10),)
+
+
+def test_clicks_come_with_radii_where_they_are_wanted() -> None:
+    truth = np.zeros((40, 60), np.int8)
+    truth[10:30, 10:50] = 1
+    method = Discs(radius=3)
+    method.open_image(truth)
+    run_sample(method, truth, max_clicks=1)
+    assert method.seen == (Click(19, 19),)
+    run_sample(method, truth, max_clicks=1, radii=True)
+    # From (19, 19) to the corner (29, 49).
+    assert method.seen == (Click(19, 19, radius=np.hypot(10, 30)),)
+
+
+def test_automatic_models_are_corrected_where_they_are_wrong() -> None:
+    """Their own answer is scored, and the first click goes by it."""
+    truth = np.zeros((40, 60), np.int8)
+    truth[10:30, 10:50] = 1
+    mask = truth == 1
+    mask[10:30, 40:50] = False
+    method = Discs(automatic=mask)
+    method.open_image(truth)
+    run = run_sample(method, truth, goal=None, max_clicks=1)
+    assert run.start == pytest.approx(0.75)
+    assert 40 <= run.clicks[0].col < 50
+    method.automatic = truth == 1
+    run = run_sample(method, truth, goal=None)
+    assert (run.ious, run.clicks, run.start) == ((1.0,), (), 1.0)
 
 
 def test_the_field_on_screen_is_four_times_the_object() -> None:
@@ -118,7 +174,6 @@ class Recorder:
 def test_the_model_is_asked_as_published(
     monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    from napari_clickseg.clicks import Click
     from napari_clickseg.prediction import predictor
 
     monkeypatch.setattr(predictor, "Predictor", Recorder)
@@ -260,29 +315,64 @@ def test_mask_without_an_object(discs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"model": None}, {"goal": 0.0}, {"goal": 1.5}, {"max_clicks": 0}],
+    [
+        {"model": None},
+        {"goal": 0.0},
+        {"goal": 1.5},
+        {"max_clicks": 0},
+        {"protocol": "guess"},
+        {"refinements": ()},
+        {"refinements": (RefinementSettings(), RefinementSettings())},
+    ],
 )
 def test_options_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ClickSegError):
         MethodOptions(**{"model": "any", **wrong})
 
 
-def test_refinements_that_are_not_there(discs: Path) -> None:
-    with pytest.raises(ClickSegError, match="'f-brs-b' is not available"):
-        benchmark.make_methods(MethodOptions(model="any", refinement="f-brs-b"))
-
-
 def test_names_in_tables() -> None:
-    assert (
-        benchmark.display_name(MethodOptions(model="runs/1/ema.safetensors")) == "ema"
+    none, sb = RefinementSettings(), RefinementSettings("g-brs-sb")
+    assert display_name("runs/1/ema.safetensors", none) == "ema"
+    assert display_name("ritm", sb) == "ritm+g-brs-sb"
+    other = RefinementSettings(
+        "rgb-brs", optimiser="adam", learning_rate=0.05, consistency=0, at=("a", "b")
     )
-    assert benchmark.display_name(MethodOptions(model="ritm")) == "ritm"
+    assert (
+        display_name("ritm", other)
+        == "ritm+rgb-brs (at a b, adam, lr 0.05, no consistency)"
+    )
+    options = MethodOptions("ritm", baselines=("graph-cut",), refinements=(none, sb))
+    assert method_names(options) == ["ritm", "ritm+g-brs-sb", "graph-cut"]
+    assert method_names(BASELINES_ONLY) == ["graph-cut"]
+
+
+def test_a_refinement_can_be_added_later(tmp_path: Path) -> None:
+    """It joins the record; settings of those that are there stay as they were."""
+    none, sb = RefinementSettings(), RefinementSettings("g-brs-sb")
+
+    def signature(*refinements: RefinementSettings) -> dict[str, Any]:
+        return MethodOptions("m", refinements=refinements).signature
+
+    def result(method: str) -> SampleResult:
+        zeros: Any = dict.fromkeys(("seconds", "answer_seconds", "pixels", "area"), 0)
+        return SampleResult("a", method, (0.5,), ((1, 2, True),), shape=(3, 3), **zeros)
+
+    ResultLog(tmp_path, signature(none)).add(result("m"))
+    ResultLog(tmp_path, signature(sb)).add(result("m+g-brs-sb"))
+    log = ResultLog(tmp_path, signature(none, sb))
+    assert list(log.results) == [("m", "a"), ("m+g-brs-sb", "a")]
+    changed = signature(none, sb)
+    changed["refinements"]["m+g-brs-sb"]["learning_rate"] = 0.1
+    with pytest.raises(DatasetError, match=r"learning_rate None, now 0\.1"):
+        ResultLog(tmp_path, changed)
+    with pytest.raises(DatasetError, match="protocol 'noc', now 'curve'"):
+        ResultLog(tmp_path, MethodOptions("m", protocol="curve").signature)
 
 
 def test_processes_suit_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: 8)
     assert default_jobs("cpu", 100) == 4
     assert default_jobs("cpu", 3) == 3
     assert default_jobs("cuda:1", 100) == 1
-    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: None)
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: None)
     assert default_jobs("cpu", 100) == 1

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests.prediction.test_golden_predictions import RUNS, WEIGHTS, model_with
 
-from napari_clickseg.evaluation.benchmark import run_sample
 from napari_clickseg.evaluation.methods import ModelMethod
+from napari_clickseg.evaluation.protocol import run_sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,11 +40,10 @@ def check(
     method = ModelMethod(model_with(weights), RUNS[run])
     method.open_image(golden["image"])
     made = golden[next(key for key in golden if key.startswith("clicks_yx_pos"))]
-    ious, clicks, seconds, pixels = run_sample(
-        method, truth.astype(np.int8), goal=1.0, max_clicks=len(made)
-    )
-    np.testing.assert_array_equal(np.array(clicks)[:, :3], made[:, :3])
+    found = run_sample(method, truth.astype(np.int8), goal=1.0, max_clicks=len(made))
+    clicks = [[click.row, click.col, click.positive] for click in found.clicks]
+    np.testing.assert_array_equal(clicks, made[:, :3])
     # A probability a hair's breadth from 0.49 may fall on the other side.
-    np.testing.assert_allclose(ious, expected[: len(ious)], atol=2e-3)
-    assert seconds > 0
-    assert pixels > 0
+    np.testing.assert_allclose(found.ious, expected[: len(found.ious)], atol=2e-3)
+    assert found.seconds > 0
+    assert found.pixels > 0

@@ -12,7 +12,11 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from napari_clickseg.errors import MaskError
-from napari_clickseg.evaluation.simulate import SimulatedAnnotator, iou
+from napari_clickseg.evaluation.simulate import (
+    SimulatedAnnotator,
+    attention_radius,
+    iou,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,3 +144,64 @@ def test_opencv_measures_the_same_distances() -> None:
         theirs = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 0)
         ours = ndimage.distance_transform_edt(mask).astype(np.float32)
         np.testing.assert_array_equal(ours, theirs)
+
+
+# Equation 14 of G-BRS, and the radius of section 3.1.
+
+
+def test_radius_reaches_to_the_far_end_of_the_error() -> None:
+    error = np.zeros((20, 40), bool)
+    error[5:8, 3:23] = True
+    error[15, 35] = True  # another region
+    assert attention_radius(error, 6, 5) == pytest.approx(np.hypot(1, 17))
+    assert attention_radius(error, 15, 35) == 1  # a click has a size
+    error[8, 23] = True  # diagonals connect
+    assert attention_radius(error, 6, 5) == pytest.approx(np.hypot(2, 18))
+
+
+@given(
+    hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14)),
+    st.data(),
+)
+def test_the_circle_holds_the_whole_region(
+    error: np.ndarray, data: st.DataObject
+) -> None:
+    places = np.argwhere(error)
+    if not len(places):
+        return
+    row, col = data.draw(st.sampled_from(places.tolist()))
+    radius = attention_radius(error, row, col)
+    # Grow the region pixel by pixel, as a second way to find it.
+    region = np.zeros_like(error)
+    region[row, col] = True
+    while True:
+        grown = ndimage.binary_dilation(region, np.ones((3, 3))) & error
+        if (grown == region).all():
+            break
+        region = grown
+    distances = np.hypot(*(np.argwhere(region) - (row, col)).T)
+    assert (distances <= radius + 1e-9).all()
+    assert radius == pytest.approx(max(1, distances.max()))
+
+
+@given(
+    hnp.arrays(np.int8, (9, 11), elements=st.integers(-1, 1)),
+    hnp.arrays(np.bool_, (9, 11)),
+)
+def test_clicks_are_those_of_equation_14(truth: np.ndarray, mask: np.ndarray) -> None:
+    """Written out as in the paper: a distance for each class, then the largest."""
+    predicted = mask.astype(np.int8)
+    depths = []
+    for kind in (0, 1):  # background, object
+        wrong = (truth == kind) & (predicted != kind)
+        depths.append(ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1])
+    best = int(np.argmax([depth.max() for depth in depths]))
+    click = SimulatedAnnotator(truth, radii=True).find(mask)
+    if depths[best].max() == 0:
+        assert click is None
+        return
+    assert click is not None
+    row, col = np.unravel_index(depths[best].argmax(), truth.shape)
+    assert (click.row, click.col, click.positive) == (row, col, best == 1)
+    wrong = (truth == best) & (predicted != best)
+    assert click.radius == attention_radius(wrong, int(row), int(col))

@@ -17,34 +17,40 @@ from napari_clickseg.cli.common import (
     progress_bar,
     say,
 )
+from napari_clickseg.cli.measuring import (
+    DAVIS_TARGET,
+    TARGET,
+    AtOption,
+    IgnoreOption,
+    JobsOption,
+    LayoutOption,
+    MinAreaOption,
+    ObjectsOption,
+    PathArgument,
+    PerImageOption,
+    TargetSizeOption,
+    data_signature,
+    learning_rates,
+    refinements,
+    weights_sha256,
+)
 from napari_clickseg.evaluation.datasets import LAYOUTS, OBJECTS
+from napari_clickseg.evaluation.options import PROTOCOLS
 from napari_clickseg.models.registry import STARTER
 from napari_clickseg.prediction.settings import FIRST_LOOKS, PredictionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_clickseg.evaluation.benchmark import MethodOptions
     from napari_clickseg.evaluation.datasets import Dataset, Sample
     from napari_clickseg.evaluation.metrics import SampleResult
+    from napari_clickseg.evaluation.options import MethodOptions
     from napari_clickseg.evaluation.runlog import ResultLog
-
-REFINEMENTS = ("none",)
-DAVIS_TARGET, TARGET = 600, 400
 
 
 def evaluate(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Folder of the data set.")
-    ],
-    layout: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="grabcut, berkeley, davis, coco_mval, sbd, voc, or folder "
-            "(images/ and masks/).",
-        ),
-    ] = "folder",
+    path: PathArgument,
+    layout: LayoutOption = "folder",
     out: Annotated[
         Path,
         typer.Option(
@@ -54,8 +60,53 @@ def evaluate(
     model: ModelOption = STARTER,
     refinement: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Where the model disobeys a click: none."),
+        typer.Option(
+            metavar="NAME[,NAME...]",
+            help="What happens where the model disobeys a click: none, f-brs-a, "
+            "f-brs-b, f-brs-c, rgb-brs, distmap-brs, g-brs-sb, g-brs-bmsb, "
+            "g-brs-bmsb-m, g-brs-bmconv. Several are compared.",
+        ),
     ] = "none",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="noc: clicks needed to the goal. curve: the mean IoU after each of "
+            "20 clicks, and the area under it.",
+        ),
+    ] = "noc",
+    iterations: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Refinement: at most; default 20."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="STEP", help="Refinement by Adam; default: the model's."),
+    ] = None,
+    consistency: Annotated[
+        bool,
+        typer.Option(
+            "--consistency/--no-consistency",
+            help="Refinement by Adam: hold on to the answer away from the click.",
+        ),
+    ] = True,
+    at: AtOption = None,
+    optimiser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="adam or l-bfgs; default: as published. rgb-brs and distmap-brs "
+            "run with both.",
+        ),
+    ] = None,
+    honour_clicks: Annotated[
+        bool,
+        typer.Option(
+            "--honour-clicks",
+            help="Where a click is not obeyed after all, change its surroundings. "
+            "Without, numbers compare with the papers.",
+        ),
+    ] = False,
     first_look: Annotated[
         str,
         typer.Option(
@@ -64,23 +115,10 @@ def evaluate(
             "the object) or search.",
         ),
     ] = "published",
-    ignore: Annotated[
-        int | None,
-        typer.Option(
-            min=0, metavar="LABEL", help="folder: label of pixels not scored."
-        ),
-    ] = None,
-    objects: Annotated[
-        str,
-        typer.Option(metavar="RULE", help="folder: each label a sample, or the union."),
-    ] = "each",
-    min_area: Annotated[
-        int, typer.Option(min=1, metavar="PIXELS", help="Leave out smaller objects.")
-    ] = 1,
-    per_image: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="At most N objects of an image."),
-    ] = None,
+    ignore: IgnoreOption = None,
+    objects: ObjectsOption = "each",
+    min_area: MinAreaOption = 1,
+    per_image: PerImageOption = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="The first N samples only.")
     ] = None,
@@ -103,22 +141,13 @@ def evaluate(
             "--exact", help="float32 and no speed-ups, operation by operation."
         ),
     ] = False,
-    target_size: Annotated[
-        int | None,
-        typer.Option(
-            min=32, metavar="PIXELS", help="Zoom-in size; default 400, davis 600."
-        ),
-    ] = None,
+    target_size: TargetSizeOption = None,
     max_clicks: Annotated[int, typer.Option(min=1, metavar="N")] = 20,
     goal: Annotated[
-        float, typer.Option(min=0.5, max=1.0, metavar="IOU", help="Stop at this IoU.")
+        float,
+        typer.Option(min=0.5, max=1.0, metavar="IOU", help="noc: stop at this IoU."),
     ] = 0.90,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, metavar="N", help="Processes; default: cores / 2."
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what --out holds.")
     ] = False,
@@ -126,26 +155,39 @@ def evaluate(
         bool, typer.Option("--json", help="Print summary.json instead of the table.")
     ] = False,
 ) -> None:
-    """Measure how many clicks a model needs, by the published protocol.
+    """Measure how many clicks a model needs, or how good each click makes it.
 
-    A simulated annotator clicks into the middle of the largest error until the
-    IoU is 0.90, at most 20 times. Results are written sample by sample: after
-    Ctrl+C the same command goes on. --out gets samples.csv, summary.json,
-    summary.md and, with matplotlib, plots.
+    A simulated annotator clicks into the middle of the largest error. By the
+    protocol noc it stops at an IoU of 0.90, at most after 20 clicks, and clicks are
+    counted; by the protocol curve every object gets 20 clicks, and the mean IoU
+    after each is reported. Several refinements are compared in one report. Results
+    are written sample by sample: after Ctrl+C the same command goes on. --out gets
+    samples.csv, summary.json, summary.md and, with matplotlib, plots.
 
     [bold]Examples[/]
     napari-clickseg evaluate GrabCut --layout grabcut --out results/grabcut
     napari-clickseg evaluate DAVIS --layout davis -m ritm-hrnet18s-cocolvis -j 4
     napari-clickseg evaluate cells --first-look search --per-image 5 --baselines
     napari-clickseg evaluate photos --layout folder --ignore 255 --limit 20
+    napari-clickseg evaluate cells --protocol curve --refinement none,g-brs-bmconv
     """
     check_choice(layout, LAYOUTS, "--layout")
     check_choice(first_look, FIRST_LOOKS, "--first-look")
     check_choice(objects, OBJECTS, "--objects")
-    check_choice(refinement, REFINEMENTS, "--refinement")
+    check_choice(protocol, PROTOCOLS, "--protocol")
+    refined = refinements(
+        refinement,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        consistency=consistency,
+        at=at,
+        optimiser=optimiser,
+        correct=honour_clicks,
+    )
     from napari_clickseg.evaluation.baselines import available_baselines, make_baseline
-    from napari_clickseg.evaluation.benchmark import MethodOptions, default_jobs
     from napari_clickseg.evaluation.datasets import open_dataset
+    from napari_clickseg.evaluation.options import MethodOptions
+    from napari_clickseg.evaluation.processes import default_jobs
 
     others = list(available_baselines()) if baselines else []
     for name in baseline or []:
@@ -163,7 +205,7 @@ def evaluate(
     options = MethodOptions(
         model=model,
         baselines=tuple(others),
-        refinement=refinement,
+        refinements=refined,
         settings=PredictionSettings(
             first_look=first_look,  # type: ignore[arg-type]
             target_size=target_size or default_size,
@@ -171,6 +213,7 @@ def evaluate(
         device=device,
         precision=precision,
         exact=exact,
+        protocol=protocol,  # type: ignore[arg-type]
         goal=goal,
         max_clicks=max_clicks,
     )
@@ -196,44 +239,29 @@ def open_log(
 ) -> ResultLog:
     """Return the log in ``out``, which must belong to the same settings."""
     from napari_clickseg.evaluation.runlog import ResultLog
+    from napari_clickseg.models.tuned import learning_rate
 
+    weights = weights_sha256(str(options.model))
     signature = {
         **options.signature,
-        "weights": weights_sha256(str(options.model)),
-        "data": {
-            "folder": dataset.path.resolve().name,
-            "layout": dataset.layout,
-            "ignore": dataset.ignore,
-            "objects": dataset.objects,
-            "min_area": dataset.min_area,
-            "per_image": dataset.per_image,
-        },
+        "weights": weights,
+        "data": data_signature(dataset),
     }
+    # A step size that is found later would give other numbers.
+    known = learning_rates(str(options.model), weights)
+    for values in signature["refinements"].values():
+        if values["learning_rate"] is None:
+            at = values["at"]
+            values["learning_rate"] = learning_rate(known, values["method"], at)
     return ResultLog(out, signature, restart=restart)
-
-
-def weights_sha256(model: str) -> str:
-    """Return the hash of a model's weight file, which is fetched if need be."""
-    import hashlib
-
-    from napari_clickseg.cli.common import download_bar
-    from napari_clickseg.errors import UnknownModelError
-    from napari_clickseg.models.fetch import fetch_model
-
-    path = Path(model).expanduser()
-    if not path.is_file():
-        if path.name != model:
-            raise UnknownModelError(f"There is no weight file {path}. Check the path.")
-        with download_bar() as show:
-            path = fetch_model(model, show)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run(
     samples: list[Sample], options: MethodOptions, log: ResultLog, jobs: int
 ) -> dict[str, list[SampleResult]]:
     """Evaluate with a progress bar; Ctrl+C keeps what is finished."""
-    from napari_clickseg.evaluation.benchmark import evaluate, method_names
+    from napari_clickseg.evaluation.benchmark import evaluate
+    from napari_clickseg.evaluation.options import method_names
 
     total = len(samples) * len(method_names(options))
     wanted = {sample.name for sample in samples}
@@ -271,11 +299,9 @@ def report(
     doubts: Sequence[str],
 ) -> dict[str, Any]:
     """Write the report and return what summary.json holds."""
-    from napari_clickseg.evaluation.report import (
-        NO_PLOTS,
-        plots_available,
-        write_report,
-    )
+    from napari_clickseg.evaluation.options import method_names
+    from napari_clickseg.evaluation.plots import NO_PLOTS, plots_available
+    from napari_clickseg.evaluation.report import write_report
 
     if not plots_available():
         say(NO_PLOTS)
@@ -285,20 +311,26 @@ def report(
             f"First look: {options.settings.first_look}, which is not the published "
             "protocol."
         )
+    names = method_names(options)[: len(options.refinements)]
     return write_report(
         log.folder,
         results,
         title=dataset.path.resolve().name,
         settings={**log.signature, "jobs": jobs},
+        protocol=options.protocol,
         max_clicks=options.max_clicks,
+        refinements=names,
         published=published_figures(options, dataset.layout),
         notices=notices,
     )
 
 
-def published_figures(options: MethodOptions, layout: str) -> dict[str, float]:
-    """Return the authors' NoC for this data set: ``{"noc@90": 1.68}``."""
+def published_figures(
+    options: MethodOptions, layout: str
+) -> dict[str, dict[str, float]]:
+    """Return the authors' NoC for this data set: method to ``{"noc@90": 1.68}``."""
     from napari_clickseg.errors import UnknownModelError
+    from napari_clickseg.evaluation.options import display_name
     from napari_clickseg.models.registry import get_info
 
     try:
@@ -306,8 +338,12 @@ def published_figures(options: MethodOptions, layout: str) -> dict[str, float]:
     except UnknownModelError:
         return {}
     prefix = f"{'pascalvoc' if layout == 'voc' else layout}@"
-    return {
-        f"noc@{key.removeprefix(prefix)}": value
-        for key, value in figures.get(options.refinement, {}).items()
-        if key.startswith(prefix)
+    found = {
+        display_name(options.model, refinement): {
+            f"noc@{key.removeprefix(prefix)}": value
+            for key, value in figures.get(refinement.method, {}).items()
+            if key.startswith(prefix)
+        }
+        for refinement in options.refinements
     }
+    return {name: values for name, values in found.items() if values}

@@ -17,6 +17,7 @@ from napari_clickseg.cli.evaluate import evaluate
 from napari_clickseg.cli.models import app as models_app
 from napari_clickseg.cli.segment import segment
 from napari_clickseg.cli.train import train
+from napari_clickseg.cli.tune_refinement import tune_refinement
 from napari_clickseg.errors import ClickSegError
 
 EXIT_CODES = (
@@ -38,6 +39,7 @@ app.command()(segment)
 app.add_typer(models_app, name="models")
 app.command()(train)
 app.command()(evaluate)
+app.command()(tune_refinement)
 app.command()(convert)
 
 

@@ -183,8 +183,10 @@ def _state(info: ModelInfo) -> str:
 
 
 def _plain(info: ModelInfo) -> dict[str, Any]:
-    published = {key: dict(value) for key, value in info.published.items()}
-    fields = {
-        key: value for key, value in vars(info).items() if key not in ("published",)
+    """Return what JSON can hold."""
+    return {
+        **vars(info),
+        "published": {key: dict(value) for key, value in info.published.items()},
+        "learning_rates": dict(info.learning_rates),
+        "path": str(info.path),
     }
-    return {**fields, "published": published, "path": str(info.path)}

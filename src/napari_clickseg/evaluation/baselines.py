@@ -43,6 +43,7 @@ class Baseline(ABC):
         self.pixels = 0
         self.where = "cpu"
         self.notices: list[str] = []
+        self.wants_radii = False
         self._rgb = np.zeros((1, 1, 3), np.float32)
 
     def open_image(self, image: Any) -> None:
@@ -55,6 +56,10 @@ class Baseline(ABC):
     def start_object(self, field: Box | None = None) -> None:  # noqa: ARG002
         """Forget the object before; these methods look at the whole image."""
         self._previous: NDArray[np.bool_] | None = None
+
+    def answer_without_clicks(self) -> NDArray[np.bool_] | None:
+        """Return None: each of these needs a click."""
+        return None
 
     def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
         """Return the mask (H, W) for all clicks so far."""

@@ -10,6 +10,7 @@ import numpy as np
 from napari_clickseg.boxes import Box
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.views import fit_size, limit_size
+from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ class Method(Protocol):
     name: str
     pixels: int  #: pixels that the last answer was worked out on
     notices: list[str]  #: what a reader of the numbers should know
+    wants_radii: bool  #: whether clicks should say how far the error reaches
 
     @property
     def where(self) -> str:
@@ -51,6 +53,10 @@ class Method(Protocol):
 
         ``field`` is what an annotator would have on screen for the new one.
         """
+        ...  # pragma: no cover
+
+    def answer_without_clicks(self) -> NDArray[np.bool_] | None:
+        """Return the mask (H, W) before any click; None: a click is needed."""
         ...  # pragma: no cover
 
     def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
@@ -95,18 +101,29 @@ class ModelMethod:
         How clicks become answers; the defaults are the published protocol.
     name : str, optional
         Name in tables; the model's own by default.
+    refinement : RefinementSettings, optional
+        How answers are made to obey the clicks; not at all by default.
     """
 
     def __init__(
-        self, model: Model, settings: PredictionSettings, name: str | None = None
+        self,
+        model: Model,
+        settings: PredictionSettings,
+        name: str | None = None,
+        refinement: RefinementSettings | None = None,
     ) -> None:
         from napari_clickseg.prediction.predictor import Predictor
 
         self.name = name or model.name
+        self.refinement = refinement or RefinementSettings()
+        #: The consistency loss leaves out the circle around the newest click.
+        self.wants_radii = self.refinement.active and self.refinement.by_adam
         self.pixels = 0
         self.settings = settings
         self.notices: list[str] = list(model.notices)
         self._predictor = Predictor(model, settings)
+        if self.refinement.active:
+            self._predictor.refinement = self.refinement
         self._source: ImageSource | None = None
         self._state: PredictorState | None = None
         self._field: Box | None = None
@@ -140,9 +157,19 @@ class ModelMethod:
         self.notices.extend(n for n in prediction.notices if n not in self.notices)
         return prediction
 
+    def answer_without_clicks(self) -> NDArray[np.bool_] | None:
+        """Return what an automatic model answers by itself, else None."""
+        if not getattr(self._predictor.model, "automatic", False):
+            return None
+        if self._source is None:
+            raise RuntimeError("open_image comes before answer")
+        return self._mask(self._predictor.predict(self._source, (), None, settle=True))
+
     def answer(self, clicks: Sequence[Click]) -> NDArray[np.bool_]:
         """Return the mask for all clicks so far."""
-        prediction = self.predict(clicks)
+        return self._mask(self.predict(clicks))
+
+    def _mask(self, prediction: Prediction) -> NDArray[np.bool_]:
         assert self._source is not None
         mask = np.zeros(self._source.shape, bool)
         # Single precision on both sides, as published.

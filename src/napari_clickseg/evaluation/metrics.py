@@ -52,6 +52,8 @@ class SampleResult:
         Device and precision, for a model.
     notices : tuple of str
         What a reader of the numbers should know, such as memory that ran out.
+    start : float or None
+        IoU before the first click, for models that answer without one.
     """
 
     name: str
@@ -65,6 +67,7 @@ class SampleResult:
     area: int
     where: str = ""
     notices: tuple[str, ...] = ()
+    start: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
@@ -80,12 +83,14 @@ class SampleResult:
             "area": self.area,
             "where": self.where,
             "notices": list(self.notices),
+            "start": self.start,
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SampleResult:
         """Return the result that :meth:`to_json` wrote."""
         height, width = values["shape"]
+        start = values.get("start")
         return cls(
             name=str(values["name"]),
             method=str(values["method"]),
@@ -100,6 +105,7 @@ class SampleResult:
             area=int(values["area"]),
             where=str(values["where"]),
             notices=tuple(str(notice) for notice in values["notices"]),
+            start=None if start is None else float(start),
         )
 
 
@@ -181,12 +187,12 @@ def summarise(
     summary["iou@5"] = float(curve[min(5, max_clicks) - 1])
     summary["iou@max"] = float(curve[-1])
     summary["iou_curve"] = [float(value) for value in curve]
-    clicks = sum(len(result.ious) for result in results)
+    clicks = sum(len(result.clicks) for result in results)
     seconds = math.fsum(result.seconds for result in results)
     answers = math.fsum(result.answer_seconds for result in results)
     pixels = sum(result.pixels for result in results)
-    summary["spc"] = seconds / clicks
-    summary["spc_answer"] = answers / clicks
+    summary["spc"] = seconds / max(1, clicks)
+    summary["spc_answer"] = answers / max(1, clicks)
     summary["pie"] = answers / pixels if pixels else None
     summary["clicks"] = clicks
     summary["seconds"] = seconds

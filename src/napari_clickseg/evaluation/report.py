@@ -7,9 +7,9 @@ import io
 import json
 import os
 import platform
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from napari_clickseg.evaluation.curves import curve_figures
 from napari_clickseg.evaluation.metrics import (
     GOALS,
     MAX_CLICKS,
@@ -17,16 +17,16 @@ from napari_clickseg.evaluation.metrics import (
     clicks_needed,
     summarise,
 )
+from napari_clickseg.evaluation.plots import (
+    draw_curves,
+    draw_plots,
+    plots_available,
+)
 from napari_clickseg.evaluation.runlog import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-NO_PLOTS = (
-    "Plots are left out because matplotlib is not installed: "
-    "pip install 'napari-clickseg[evaluate]', then run the same command again."
-)
 
 
 def write_report(
@@ -35,8 +35,10 @@ def write_report(
     *,
     title: str,
     settings: Mapping[str, Any],
+    protocol: str = "noc",
     max_clicks: int = MAX_CLICKS,
-    published: Mapping[str, float] | None = None,
+    refinements: Sequence[str] = (),
+    published: Mapping[str, Mapping[str, float]] | None = None,
     notices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write all files of a run and return what ``summary.json`` holds.
@@ -45,62 +47,71 @@ def write_report(
     ----------
     folder : Path
         Gets ``samples.csv``, ``summary.json``, ``summary.md``, and with matplotlib
-        ``iou_per_click.png`` and ``clicks_needed.png``.
+        ``iou_per_click.png`` and ``clicks_needed.png``
+        (``iou_per_click_bottom.png`` with the protocol ``curve``).
     results : mapping of method name to results
-        The evaluated model first.
+        The evaluated model first, then the same with other refinements, then
+        baselines.
     title : str
         Heading of table and plots, such as the data set's name.
     settings : mapping
         What the numbers depend on, for the record.
+    protocol : {"noc", "curve"}
+        Which figures are printed.
     max_clicks : int
         Clicks after which a sample stopped.
+    refinements : sequence of str
+        Methods after the first one that are the same model refined; the others are
+        baselines.
     published : mapping, optional
-        Figures of the weights' authors, such as ``{"noc@90": 1.54}``; printed as
-        a row of the table.
+        Figures of the weights' authors for a method, such as
+        ``{"ritm-hrnet18s-cocolvis": {"noc@90": 1.68}}``; printed as rows of the
+        table.
     notices : sequence of str
         What the reader should know.
     """
+    curve = protocol == "curve"
     figures = {
         method: summarise(rows, max_clicks) for method, rows in results.items() if rows
     }
+    if curve:
+        for method, more in curve_figures(results, max_clicks).items():
+            figures[method].update(more)
     names = list(figures)
-    rows_of_model = results[names[0]]
     notices = [
         *notices,
         *dict.fromkeys(
             n for rows in results.values() for row in rows for n in row.notices
         ),
     ]
+    others = names[1:]
     summary: dict[str, Any] = {
+        "protocol": protocol,
         "method": names[0],
         **figures[names[0]],
-        "baselines": {name: figures[name] for name in names[1:]},
-        "published": dict(published or {}),
+        "refinements": {n: figures[n] for n in others if n in refinements},
+        "baselines": {n: figures[n] for n in others if n not in refinements},
+        "published": dict((published or {}).get(names[0], {})),
         "title": title,
         "settings": dict(settings),
         "machine": machine(),
-        "where": sorted({row.where for row in rows_of_model}),
+        "where": sorted({row.where for row in results[names[0]]}),
         "notices": notices,
     }
     write_text(folder / "samples.csv", samples_csv(results, max_clicks))
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    lines = [f"# {title}", "", markdown_table(figures, published, max_clicks), ""]
+    if curve:
+        table = curve_table(figures, max_clicks)
+    else:
+        table = markdown_table(figures, published, max_clicks)
+    lines = [f"# {title}", "", table, ""]
     lines.extend(f"- {notice}" for notice in notices)
     if plots_available():
-        draw_plots(folder, results, title, max_clicks)
-        lines += [
-            "",
-            "![Mean IoU after each click](iou_per_click.png)",
-            "",
-            "![Share of objects that reach IoU 0.90](clicks_needed.png)",
-        ]
+        draw = draw_curves if curve else draw_plots
+        for name, shows in draw(folder, results, title, max_clicks).items():
+            lines += ["", f"![{shows}]({name})"]
     write_text(folder / "summary.md", "\n".join(lines).rstrip() + "\n")
     return summary
-
-
-def plots_available() -> bool:
-    """Whether plots can be drawn here."""
-    return find_spec("matplotlib") is not None
 
 
 def machine() -> dict[str, Any]:
@@ -161,10 +172,10 @@ def samples_csv(
 
 def markdown_table(
     figures: Mapping[str, Mapping[str, Any]],
-    published: Mapping[str, float] | None = None,
+    published: Mapping[str, Mapping[str, float]] | None = None,
     max_clicks: int = MAX_CLICKS,
 ) -> str:
-    """Return the figures as a Markdown table, a row for each method."""
+    """Return clicks needed as a Markdown table, a row for each method."""
     over = f"over{max_clicks}@90"
     columns = {
         "n": ("n", "{:d}"),
@@ -177,66 +188,58 @@ def markdown_table(
         "spc": ("s/click", "{:.3f}"),
         "pie": ("PIE (1e-7 s)", "{:.2f}"),
     }
-    rows = [
+    rows = {
+        name: {**values, "pie": values["pie"] and values["pie"] * 1e7}
+        for name, values in figures.items()
+    }
+    for name, values in (published or {}).items():
+        if name in figures and values:
+            rows[f"{name}, as published"] = dict(values)
+    return _table(columns, rows)
+
+
+def curve_table(
+    figures: Mapping[str, Mapping[str, Any]], max_clicks: int = MAX_CLICKS
+) -> str:
+    """Return scores per click as a Markdown table, a row for each method."""
+    columns = {
+        "n": ("n", "{:d}"),
+        "auc": ("AUC", "{:.4f}"),
+        "best": ("best mIoU", "{:.4f}"),
+        "iou@0": ("mIoU@0", "{:.3f}"),
+        "iou@1": ("mIoU@1", "{:.3f}"),
+        "iou@5": ("mIoU@5", "{:.3f}"),
+        "iou@10": ("mIoU@10", "{:.3f}"),
+        "iou@max": (f"mIoU@{max_clicks}", "{:.3f}"),
+        "bottom_auc": ("AUC, bottom 10 %", "{:.4f}"),
+        "bottom_best": ("best, bottom 10 %", "{:.4f}"),
+        "spc_answer": ("s/click", "{:.3f}"),
+    }
+    if not any("iou@0" in values for values in figures.values()):
+        del columns["iou@0"]
+    rows = {
+        name: {
+            **values,
+            "bottom_auc": values["bottom"]["auc"],
+            "bottom_best": values["bottom"]["best"],
+        }
+        for name, values in figures.items()
+    }
+    return _table(columns, rows)
+
+
+def _table(
+    columns: Mapping[str, tuple[str, str]], rows: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return a Markdown table; a cell without a value stays empty."""
+    lines = [
         ["method", *(heading for heading, _ in columns.values())],
         ["---", *["--:"] * len(columns)],
     ]
-    scaled = [
-        (name, {**values, "pie": values["pie"] and values["pie"] * 1e7})
-        for name, values in figures.items()
-    ]
-    if published:
-        scaled.append((f"{scaled[0][0]}, as published", dict(published)))
-    for name, values in scaled:
+    for name, values in rows.items():
         cells = [
             "" if values.get(key) is None else form.format(values[key])
             for key, (_, form) in columns.items()
         ]
-        rows.append([name, *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def draw_plots(
-    folder: Path,
-    results: Mapping[str, Sequence[SampleResult]],
-    title: str,
-    max_clicks: int = MAX_CLICKS,
-) -> None:
-    """Draw IoU against clicks, and how many objects are done after how many."""
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from napari_clickseg.evaluation.metrics import iou_curve, reaches
-
-    clicks = np.arange(1, max_clicks + 1)
-
-    def drawing(name: str, ylabel: str, curves: dict[str, Any]) -> None:
-        figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
-        axes = figure.add_subplot()
-        for label, values in curves.items():
-            axes.plot(clicks, values, marker="o", markersize=3, label=label)
-        axes.axhline(0.9, color="0.7", linewidth=0.8, linestyle="--")
-        axes.set(xlabel="clicks", ylabel=ylabel, title=title, ylim=(0, 1.02))
-        axes.set_xticks(clicks[:: max(1, max_clicks // 10)])
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
-        part = folder / f"{name}.part.png"
-        FigureCanvasAgg(figure).print_png(str(part))
-        part.replace(folder / f"{name}.png")
-
-    filled = {method: rows for method, rows in results.items() if rows}
-    drawing(
-        "iou_per_click",
-        "mean IoU",
-        {
-            m: iou_curve((r.ious for r in rows), max_clicks)
-            for m, rows in filled.items()
-        },
-    )
-    goal = GOALS[-1]
-    done = {
-        method: [np.mean([reaches(row.ious[:k], goal) for row in rows]) for k in clicks]
-        for method, rows in filled.items()
-    }
-    drawing("clicks_needed", f"objects at IoU {goal:.2f} or more", done)
+        lines.append([name, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -16,6 +16,10 @@ from napari_clickseg.evaluation.metrics import SampleResult
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Entries of a signature with the settings of each method under its name: a method
+#: may be added to a run later, and its own settings must stay the same.
+BY_METHOD = frozenset({"refinements"})
+
 
 class ResultLog:
     """The finished samples of a run, on disk.
@@ -49,13 +53,25 @@ class ResultLog:
         if not head.is_file():
             self.path.unlink(missing_ok=True)  # lines of unknown settings
         self.results = self._read()
+        merged = signature
         if self.results:
-            self._compare(json.loads(head.read_text(encoding="utf-8")), signature)
-        else:
-            write_text(head, json.dumps(signature, indent=2) + "\n")
+            stored = json.loads(head.read_text(encoding="utf-8"))
+            self._compare(stored, signature)
+            # What was measured before stays on record beside what is new.
+            merged = {
+                **signature,
+                **{
+                    key: {**stored.get(key, {}), **signature[key]}
+                    for key in BY_METHOD & signature.keys()
+                },
+            }
+        write_text(head, json.dumps(merged, indent=2) + "\n")
 
     def _compare(self, stored: dict[str, Any], signature: dict[str, Any]) -> None:
-        flat, wanted = _flatten(stored), _flatten(signature)
+        flat, wanted = (
+            _flatten(_shared(stored, signature)),
+            _flatten(_shared(signature, stored)),
+        )
         differing = [
             f"{key} {flat.get(key)!r}, now {wanted.get(key)!r}"
             for key in sorted(flat.keys() | wanted.keys())
@@ -96,6 +112,16 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def _shared(values: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Leave out methods that only one of two signatures names."""
+    return {
+        key: {name: value[name] for name in value if name in other.get(key, {})}
+        if key in BY_METHOD and isinstance(value, dict)
+        else value
+        for key, value in values.items()
+    }
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

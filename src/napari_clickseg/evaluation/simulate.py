@@ -3,7 +3,9 @@
 The next click goes where the answer is most wrong: into the middle of the widest
 region of missing or of superfluous pixels. The rule is the one of the released
 evaluation code of f-BRS (Sofiiuk et al., 2020) and RITM (Sofiiuk et al., 2021);
-the first computes the distances in double, the second in single precision.
+the first computes the distances in double, the second in single precision. For two
+classes it is also equation 14 of G-BRS (Lin et al., 2022): the class with the deepest
+error, and in it the deepest pixel; that paper adds the radius of attention.
 """
 
 from __future__ import annotations
@@ -58,6 +60,9 @@ class SimulatedAnnotator:
         Precision in which distances are compared: ``float32`` (RITM, the default)
         or ``float64`` (f-BRS). Only distances beyond about two thousand pixels
         can be told apart by one and not by the other.
+    radii : bool
+        Give each click the radius that the region of its error has, see
+        :func:`attention_radius`.
 
     Notes
     -----
@@ -71,7 +76,11 @@ class SimulatedAnnotator:
     """
 
     def __init__(
-        self, truth: ArrayLike, *, distance_dtype: DTypeLike = np.float32
+        self,
+        truth: ArrayLike,
+        *,
+        distance_dtype: DTypeLike = np.float32,
+        radii: bool = False,
     ) -> None:
         self.truth: NDArray[np.int8] = np.asarray(truth).astype(np.int8, copy=False)
         if self.truth.ndim != 2 or self.truth.size == 0:
@@ -80,6 +89,7 @@ class SimulatedAnnotator:
                 f"but has shape {self.truth.shape}."
             )
         self.clicks: list[Click] = []
+        self.radii = radii
         self._dtype = np.dtype(distance_dtype)
         self._wanted = self.truth == OBJECT
         self._unwanted = self.truth == BACKGROUND
@@ -92,17 +102,32 @@ class SimulatedAnnotator:
         prediction : array (H, W) of bool, optional
             The answer so far; absent before the first click.
         """
+        click = self.find(prediction) or Click(0, 0, positive=False)
+        self.clicks.append(click)
+        return click
+
+    def find(self, prediction: ArrayLike | None = None) -> Click | None:
+        """Return what the next click would be; None: nothing is left to click.
+
+        Parameters
+        ----------
+        prediction : array (H, W) of bool, optional
+            The answer so far; absent before the first click.
+        """
         if prediction is None:
             predicted = np.zeros(self.truth.shape, bool)
         else:
             predicted = _pair(self.truth, prediction)[1]
-        missing = self._deepest(self._wanted & ~predicted)
-        surplus = self._deepest(self._unwanted & predicted)
+        errors = self._wanted & ~predicted, self._unwanted & predicted
+        missing, surplus = map(self._deepest, errors)
         positive = missing[0] > surplus[0]
-        _, row, col = missing if positive else surplus
-        click = Click(float(row), float(col), positive=bool(positive))
-        self.clicks.append(click)
-        return click
+        depth, row, col = missing if positive else surplus
+        if depth == 0.0:
+            return None
+        radius = None
+        if self.radii:
+            radius = attention_radius(errors[0 if positive else 1], row, col)
+        return Click(float(row), float(col), positive=bool(positive), radius=radius)
 
     def _deepest(self, error: NDArray[np.bool_]) -> tuple[float, int, int]:
         """Return the largest distance inside ``error`` and its first pixel."""
@@ -127,6 +152,28 @@ class SimulatedAnnotator:
             return 0.0, 0, 0
         row, col = divmod(first, distance.shape[1])
         return depth, top + row, left + col
+
+
+def attention_radius(error: NDArray[np.bool_], row: int, col: int) -> float:
+    """Return how far the error around a click reaches (G-BRS, section 3.1).
+
+    Parameters
+    ----------
+    error : array (H, W) of bool
+        Pixels of one class that the answer gets wrong.
+    row, col : int
+        The click, on one of them.
+
+    Returns
+    -------
+    float
+        Largest Euclidean distance in pixels from the click to a pixel of the
+        connected region (diagonals connect) that it lies in: a circle of that
+        radius holds all of it. At least 1.
+    """
+    regions, _ = ndimage.label(error, structure=np.ones((3, 3), bool))
+    rows, cols = np.nonzero(regions == regions[row, col])
+    return max(1.0, float(np.sqrt(((rows - row) ** 2 + (cols - col) ** 2).max())))
 
 
 def _pair(

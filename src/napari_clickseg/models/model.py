@@ -24,6 +24,7 @@ from napari_clickseg.models.fetch import Progress, fetch_model
 from napari_clickseg.models.optimise import working_copy
 from napari_clickseg.models.registry import ModelInfo, get_info
 from napari_clickseg.models.running import fold_carefully, run_network
+from napari_clickseg.models.tuned import read_tuned
 from napari_clickseg.networks.layers import IMAGENET, Normalise
 from napari_clickseg.refinement.settings import RefinementSettings
 
@@ -115,6 +116,7 @@ class Model:
             fold_carefully(network, info.name)
         self.info = info
         self.sha256 = sha256
+        self._tuned = read_tuned(sha256)
         self.optimise = optimise
         self.notices: tuple[str, ...] = ()
         self.device = choose_device(device)
@@ -178,8 +180,12 @@ class Model:
 
     @property
     def learning_rates(self) -> Mapping[str, float]:
-        """Adam's step size that was found best, by method."""
-        return self.info.learning_rates
+        """Adam's step size that was found best, by method.
+
+        The registry's, and above them what was found on this machine
+        (:mod:`napari_clickseg.models.tuned`).
+        """
+        return {**self.info.learning_rates, **self._tuned}
 
     def encode(self, image: Tensor) -> Features:
         """Compute what no click changes.
