@@ -17,6 +17,8 @@ from napari_clickseg.networks.click_labels import (
     UNKNOWN,
     add_click,
     after_answer,
+    labels_from,
+    remember,
     start_labels,
 )
 from napari_clickseg.networks.interactive_attention import InteractiveNeck, pooled_side
@@ -50,7 +52,9 @@ def check_forward(golden: dict[str, np.ndarray]) -> None:
     # golden logits themselves are 2e-4 off), so it is held to what it is given.
     given = [torch.from_numpy(golden[f"neck{i}"]) for i in range(4)]
     assert distance(network.decode_head(given), golden["head_logits_stride4"]) < 1e-5
-    assert distance(network(image, labels), golden["logits_full"]) < 5e-4
+    assert (
+        distance(network.decode_labels(pyramid, labels), golden["logits_full"]) < 5e-4
+    )
 
 
 def test_forward_excerpt(excerpt_dir: Path) -> None:
@@ -72,6 +76,34 @@ def check_labels(golden: dict[str, np.ndarray]) -> None:
             labels = after_answer(labels, golden["preds"][run, click])
             expected = golden["ref_labels"][run, 2 * click + 1]
             np.testing.assert_array_equal(labels, expected)
+
+
+def check_planes(golden: dict[str, np.ndarray]) -> None:
+    """The same labels from clicks and a remembered plane, as click networks work."""
+    for run in range(len(golden["preds"])):
+        plane = np.zeros(golden["preds"].shape[2:], np.float32)
+        points = torch.full((1, 40, 3), -1.0)
+        counts = [0, 20]
+        for click in range(golden["preds"].shape[1]):
+            row, col, positive = golden["clicks_yx_pos"][run, click]
+            half = 0 if positive else 1
+            points[0, counts[half]] = torch.tensor([float(row), float(col), click])
+            counts[half] += 1
+            labels = labels_from(torch.from_numpy(plane)[None, None], points)
+            expected = golden["ref_labels"][run, 2 * click]
+            np.testing.assert_array_equal(labels[0].numpy(), expected)
+            plane = remember(plane, golden["preds"][run, click].astype(np.float32))
+
+
+def test_planes_excerpt(excerpt_dir: Path) -> None:
+    check_planes(load(excerpt_dir, "interformer_reflabel"))
+
+
+def test_an_answer_without_object_is_an_answer() -> None:
+    plane = remember(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32))
+    points = torch.full((1, 2, 3), -1.0)
+    labels = labels_from(torch.from_numpy(plane)[None, None], points)
+    assert (labels == POSSIBLE_BACKGROUND).all()
 
 
 def test_labels_excerpt(excerpt_dir: Path) -> None:
@@ -112,7 +144,9 @@ def question(height: int = 72, width: int = 100) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def test_any_size_is_answered_at_its_size() -> None:
     image, labels = question()
-    assert small()(image, labels).shape == (2, 2, 72, 100)
+    network = small()
+    pyramid = network.encode_image(image)
+    assert network.decode_labels(pyramid, labels).shape == (2, 2, 72, 100)
 
 
 @torch.inference_mode()
@@ -172,7 +206,7 @@ def test_new_weights_make_a_new_bias() -> None:
 
 def test_the_bias_learns() -> None:
     network, (image, labels) = small(), question(64, 64)
-    network(image, labels).sum().backward()
+    network.decode_labels(network.encode_image(image), labels).sum().backward()
     gradient = network.backbone.layers[0].attn.relative_position_bias_table.grad
     assert gradient is not None
     assert gradient.abs().sum() > 0

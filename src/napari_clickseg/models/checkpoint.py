@@ -60,6 +60,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "ritm-mobilenetv2": LazyNetwork(
         "napari_clickseg.networks.ritm_mobilenet", "RITMMobileNetV2"
     ),
+    "interformer": LazyNetwork("napari_clickseg.networks.interformer", "InterFormer"),
     "interformer-mobilenetv2": LazyNetwork(
         "napari_clickseg.networks.interformer_mobilenet", "InterFormerMobileNetV2"
     ),
@@ -102,7 +103,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     ----------
     path : path-like
         Safetensors as written by :func:`save_checkpoint`, a ``.pth`` of RITM
-        (``{"state_dict", "config"}``), or bare weights of f-BRS.
+        (``{"state_dict", "config"}``), bare weights of f-BRS, or a training
+        checkpoint of InterFormer, of which only the weights are looked at.
 
     Raises
     ------

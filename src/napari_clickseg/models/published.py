@@ -1,8 +1,9 @@
 """Understand the weight files that others have published.
 
 RITM writes its weights with a configuration that names a Python class; f-BRS
-writes bare weights. Here both become an architecture of ours and arguments
-for it. A class is looked up in a table, never imported by its name.
+writes bare weights, and InterFormer a training checkpoint. Here all become an
+architecture of ours and arguments for it. A class is looked up in a table, never
+imported by its name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from napari_clickseg.errors import CheckpointError
 from napari_clickseg.networks.fbrs import FBRS
+from napari_clickseg.networks.interformer import InterFormer
 from napari_clickseg.networks.layers import IMAGENET
 
 
@@ -122,10 +124,14 @@ def _is_plain(value: Any) -> bool:
 
 
 def _understand_bare(state_dict: dict[str, Tensor]) -> Understood:
-    """Understand weights without a configuration: only f-BRS publishes such."""
+    """Understand weights without a configuration, by their names and shapes."""
     config = FBRS.recognise(state_dict)
     if config is not None:
         return Understood("fbrs", config, state_dict, {"published_as": "f-BRS"})
+    config = InterFormer.recognise(state_dict)
+    if config is not None:
+        about = {"published_as": "InterFormer"}
+        return Understood("interformer", config, state_dict, about)
     trunk = any(name.startswith("feature_extractor.") for name in state_dict)
     if trunk:
         raise CheckpointError(

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 
 from napari_clickseg.errors import CheckpointError
+from napari_clickseg.models.containers import read_state_dict
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -52,7 +53,8 @@ def read_weight_file(path: Path) -> WeightFile:
     ------
     CheckpointError
         If there is no such file, or it is empty, damaged, of another kind, or
-        holds more than tensors and plain containers.
+        holds more than tensors and plain containers (of a training checkpoint
+        only the ``state_dict`` is read, and has to be such).
     """
     data = _read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
@@ -131,6 +133,10 @@ def _read_torch(path: Path, data: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        # Training checkpoints of mmcv: only their weights are looked at.
+        weights = read_state_dict(data)
+        if weights is not None:
+            return {"state_dict": weights}
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         asks = f"asks for {named[1]}" if named else "is not made of tensors only"
         raise CheckpointError(

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 DEFINITE_BACKGROUND = 0
 POSSIBLE_BACKGROUND = 1
@@ -68,3 +70,72 @@ def after_answer(labels: NDArray[np.int8], mask: NDArray[np.bool_]) -> NDArray[n
     """
     moved: NDArray[np.int8] = _AFTER_ANSWER[labels, mask.astype(np.intp)]
     return moved
+
+
+# -- as a plane in [0, 1], which takes the place of a previous mask -----------------
+#
+# 1 is possibly object, 0 possibly background, 1/2 unknown: values that may be resized,
+# painted over or come from another tool like any probability. A plane of zeros alone
+# is no answer at all, so what was answered background is a little more. What is
+# definite follows from the clicks.
+
+_BACKGROUND = 1e-3
+
+
+def labels_from(plane: Tensor, points: Tensor, radius: float = RADIUS) -> Tensor:
+    """Return the click labels of what is remembered and of the clicks.
+
+    Parameters
+    ----------
+    plane : Tensor, shape (N, 1, H, W)
+        What is remembered, in [0, 1].
+    points : Tensor, shape (N, 2P, 3)
+        Rows of row, column, order in pixels; the positive half first, -1 unused. Of
+        two clicks the later one counts where their disks meet.
+    radius : float
+        Of the disks around clicks, their rims included.
+
+    Returns
+    -------
+    Tensor of int64, shape (N, H, W)
+    """
+    known = plane.amax((1, 2, 3), keepdim=True) > 0
+    labels = torch.full_like(plane, UNKNOWN, dtype=torch.int64)
+    labels[known & (plane > 0.75)] = POSSIBLE_FOREGROUND
+    labels[known & (plane < 0.25)] = POSSIBLE_BACKGROUND
+    labels = labels[:, 0]
+    half = points.shape[1] // 2
+    newest = points.new_full((points.shape[0], 2, *plane.shape[-2:]), -1.0)
+    rows, cols = (torch.arange(n, device=points.device) for n in plane.shape[-2:])
+    for number, point in enumerate(points.unbind(1)):
+        row, col, order = (x.view(-1, 1, 1) for x in point[:, :3].unbind(1))
+        near = (rows.view(1, -1, 1) - row) ** 2 + (cols - col) ** 2 <= radius**2
+        near = near & (torch.maximum(row, col) >= 0)
+        sign = int(number >= half)
+        newest[:, sign] = torch.maximum(newest[:, sign], torch.where(near, order, -1.0))
+    positive, negative = newest.unbind(1)
+    labels = torch.where(positive > negative, DEFINITE_FOREGROUND, labels)
+    return torch.where(negative > positive, DEFINITE_BACKGROUND, labels)
+
+
+def remember(
+    plane: NDArray[np.float32], probability: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what is remembered after an answer.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (H, W)
+        What was remembered before it; zeros alone for nothing.
+    probability : ndarray, shape (H, W)
+        The answer; more than 0.5 is object, as by the released arg-max.
+    """
+    answer = probability > 0.5
+    labels = np.full(plane.shape, UNKNOWN, dtype=np.int8)
+    if plane.any():
+        labels[plane > 0.75] = POSSIBLE_FOREGROUND
+        labels[plane < 0.25] = POSSIBLE_BACKGROUND
+    labels = after_answer(labels, answer)
+    values = np.array([0, _BACKGROUND, 0.5, 1.0, 1.0], dtype=np.float32)
+    remembered: NDArray[np.float32] = values[labels]
+    return remembered

@@ -6,12 +6,15 @@ differ (the pooling is a maximum), the code decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_clickseg.networks.click_labels import labels_from, remember
 from napari_clickseg.networks.interactive_attention import InteractiveNeck
 from napari_clickseg.networks.layers import IMAGENET, Normalise
 from napari_clickseg.networks.uperhead import FCNHead, UPerHead, resize
@@ -41,6 +44,12 @@ class InterFormer(nn.Module):
         on a side branch.
     """
 
+    with_prev_mask = True
+    normalises_input = True
+    point_columns = 3
+    #: Windows are not cut out of the image: it is encoded once, as a whole.
+    encodes_whole = True
+
     def __init__(
         self,
         dim: int = 768,
@@ -62,6 +71,33 @@ class InterFormer(nn.Module):
         self.neck = InteractiveNeck(CHANNELS, coarse, refine)
         self.decode_head = UPerHead(CHANNELS)
         self.auxiliary_head = FCNHead(CHANNELS[2])
+
+    @staticmethod
+    def recognise(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Read the configuration off released weights.
+
+        Returns
+        -------
+        dict or None
+            Arguments of :class:`InterFormer`; None if these are other weights.
+        """
+        table = state_dict.get(
+            "backbone.layers.0.attn.relative_position_bias_table", None
+        )
+        token = state_dict.get("backbone.cls_token", None)
+        if table is None or token is None or "neck.patch_embed" not in state_dict:
+            return None
+        depths = [
+            _count(state_dict, f"neck.stages.{i}.blocks.")
+            + _count(state_dict, f"neck.refine_stages.{i}.blocks.")
+            for i in range(len(CHANNELS))
+        ]
+        return {
+            "dim": token.shape[-1],
+            "depth": _count(state_dict, "backbone.layers."),
+            "heads": table.shape[-1],
+            "depths": depths,
+        }
 
     @classmethod
     def variant(cls, name: str) -> InterFormer:
@@ -129,6 +165,65 @@ class InterFormer(nn.Module):
             logits = logits.float()
         return resize(logits, full)[..., :height, :width]
 
-    def forward(self, image: Tensor, labels: Tensor) -> Tensor:
-        """Answer click labels ``(N, H, W)`` on an image ``(N, 3, H, W)``."""
-        return self.decode_labels(self.encode_image(image), labels)
+    def decode_clicks(
+        self, pyramid: Sequence[Tensor], points: Tensor, previous: Tensor
+    ) -> dict[str, Tensor]:
+        """Answer clicks as the other click networks do.
+
+        Parameters
+        ----------
+        pyramid : sequence of Tensor
+            From :meth:`encode_image`.
+        points : Tensor, shape (N, 2P, 3)
+            Rows of row, column, order; positive half first, -1 unused.
+        previous : Tensor, shape (N, 1, H, W)
+            What is remembered of the answers before
+            (:func:`napari_clickseg.networks.click_labels.remember`), or a mask.
+
+        Returns
+        -------
+        dict
+            ``instances``: logits (N, 1, H, W) of the object against the rest.
+        """
+        classes = self.decode_labels(pyramid, labels_from(previous, points))
+        return {"instances": classes[:, 1:] - classes[:, :1]}
+
+    def remember(
+        self, plane: NDArray[np.float32], probability: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the previous mask of the next click, ``(H, W)``."""
+        return remember(plane, probability)
+
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return where refinement puts its layers."""
+        joined = ("decode_head.joined",)
+        return {
+            "rgb": ("normalization",),
+            "f-brs-a": ("decode_head.bottleneck",),
+            "f-brs-b": joined,
+            "f-brs-c": ("decode_head.fpn_bottleneck",),
+            "g-brs": joined,
+        }
+
+    def forward(self, image: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """Answer clicks on an image.
+
+        Parameters
+        ----------
+        image : Tensor, shape (N, 4, H, W)
+            RGB in [0, 1], and what is remembered.
+        points : Tensor, shape (N, 2P, 3)
+            See :meth:`decode_clicks`.
+        """
+        pyramid = self.encode_image(image[:, :3])
+        return self.decode_clicks(pyramid, points, image[:, 3:])
+
+
+def _count(state_dict: Mapping[str, Tensor], prefix: str) -> int:
+    """Count the numbered parts behind a prefix."""
+    numbers = {
+        name.removeprefix(prefix).split(".")[0]
+        for name in state_dict
+        if name.startswith(prefix)
+    }
+    return len(numbers)
