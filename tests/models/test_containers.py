@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -34,7 +35,7 @@ class Touch:
         self.path = path
 
     def __reduce__(self) -> Any:
-        return open, (str(self.path), "a")
+        return os.makedirs, (str(self.path), 0o777, True)
 
 
 class SomethingOfMmcv:
