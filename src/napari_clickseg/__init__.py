@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from napari_clickseg.errors import ClickSegError
+    from napari_clickseg.models.interactive import make_interactive
     from napari_clickseg.models.model import load_model
     from napari_clickseg.models.registry import list_models
     from napari_clickseg.napari_layers import attach
@@ -28,6 +29,7 @@ __all__ = [
     "attach",
     "list_models",
     "load_model",
+    "make_interactive",
     "predict",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "attach": "napari_layers",
     "list_models": "models.registry",
     "load_model": "models.model",
+    "make_interactive": "models.interactive",
     "predict": "session",
 }
 

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from napari_clickseg.device import choose_device, choose_precision, forecast_bytes
 from napari_clickseg.errors import ModelError, UnknownModelError
+from napari_clickseg.models import in_process
 from napari_clickseg.models.agreement import agrees
 from napari_clickseg.models.checkpoint import (
     Checkpoint,
     build_network,
     read_checkpoint,
 )
+from napari_clickseg.models.factories import split_factory
 from napari_clickseg.models.fetch import Progress, fetch_model
 from napari_clickseg.models.optimise import working_copy
 from napari_clickseg.models.registry import ModelInfo, get_info
@@ -299,7 +301,9 @@ def load_model(
     ----------
     name_or_path : str or path-like
         A name of :func:`~napari_clickseg.list_models`, or a ``.safetensors`` or
-        ``.pth`` file.
+        ``.pth`` file, or ``"file.py:function"`` or ``"package.module:function"``:
+        a function that returns a torch module, or what
+        :func:`~napari_clickseg.make_interactive` made of one.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
     precision : str
@@ -313,6 +317,8 @@ def load_model(
     Returns
     -------
     Model
+        Or an :class:`~napari_clickseg.models.interactive.InteractiveModel`, where
+        the network knows no clicks.
 
     Raises
     ------
@@ -320,6 +326,15 @@ def load_model(
         Each says what is wrong and what to do next.
     """
     choose_precision(precision, choose_device(device))  # complain before downloading
+    if isinstance(name_or_path, str):
+        made = in_process.find(name_or_path)
+        if made is None and split_factory(name_or_path):
+            from napari_clickseg.models.interactive import built_by
+
+            made = built_by(name_or_path)
+        if made is not None:
+            elsewhere = (None if x == "auto" else x for x in (device, precision))
+            return made.to(*elsewhere)
     path = _given_path(name_or_path)
     info: ModelInfo | None = None
     if path is None:
@@ -329,6 +344,11 @@ def load_model(
     network = build_network(checkpoint)
     if info is None:
         info = _info_of_file(path, checkpoint)
+    if not hasattr(network, "decode_clicks"):
+        from napari_clickseg.models.interactive import of_file
+
+        automatic: Any = of_file(network, info, checkpoint.sha256)
+        return automatic.to(device, precision)
     return Model(network, info, checkpoint.sha256, device, precision, optimise)
 
 

@@ -12,7 +12,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.errors import UnknownModelError
+from napari_clickseg.models import in_process
 from napari_clickseg.models.cache import Digests, models_folder, write_json
+from napari_clickseg.models.factories import (
+    check_factory,
+    factory_name,
+    split_factory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,11 +233,13 @@ def list_models(task: str | None = None) -> list[ModelInfo]:
     Returns
     -------
     list of ModelInfo
-        Bundled ones first, then published ones, then those the user added.
+        Bundled ones first, then published ones, then those the user added, then
+        those that this process has made and named.
     """
     models = registry_models()
     models.sort(key=lambda info: not info.bundled)
     models += [_as_found(info) for info in _added_models()]
+    models += in_process.remembered()
     return [info for info in models if task is None or info.task == task]
 
 
@@ -241,17 +249,21 @@ def get_info(name: str) -> ModelInfo:
     Parameters
     ----------
     name : str
-        Name as in :func:`list_models`, or the published file's name.
+        Name as in :func:`list_models`, or the published file's name, or
+        ``"file.py:function"``, of which nothing is run.
 
     Raises
     ------
     UnknownModelError
         When there is none; the message names the nearest ones.
     """
+    if split_factory(name):
+        check_factory(name)
+        return factory_info(name)
     models = list_models()
     wanted = name.strip().lower()
     for info in models:
-        if wanted in (info.name.lower(), info.file.lower()):
+        if wanted in (info.name.lower(), info.file.lower() or info.name.lower()):
             return info
     for other in _registry()["elsewhere"]:
         if wanted == other["name"]:
@@ -267,5 +279,19 @@ def get_info(name: str) -> ModelInfo:
         f"No model is named {name!r}. {hint} "
         "'napari-clickseg models list' shows all; a weight file of your own is "
         "given by its path (.safetensors or .pth), or added with "
-        "'napari-clickseg models add FILE'."
+        "'napari-clickseg models add FILE'; a network of your own is given as "
+        "file.py:function."
+    )
+
+
+def factory_info(text: str) -> ModelInfo:
+    """Return what is known of a model that a function of the user's will build."""
+    return ModelInfo(
+        name=factory_name(text),
+        task="segmentation",
+        architecture="module",
+        file=text,
+        licence="not stated",
+        source=text,
+        downloaded=True,
     )

@@ -10,6 +10,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import DeviceError, UnknownModelError
 from napari_clickseg.image import ImageSource
+from napari_clickseg.models.factories import check_factory, split_factory
 from napari_clickseg.prediction.settings import (
     Prediction,
     PredictionSettings,
@@ -116,7 +117,8 @@ class Answering:
         if isinstance(self._wanted, str | Path):
             return str(self._wanted)
         file = getattr(getattr(self._wanted, "info", None), "file", "")
-        return file if Path(file).is_absolute() else self.model_name
+        found_by_it = Path(file).is_absolute() or split_factory(file)
+        return file if found_by_it else self.model_name
 
     @property
     def predictor(self) -> Predictor:
@@ -242,6 +244,9 @@ def _check_model(model: str | Path | Model) -> None:
         return
     path = Path(model).expanduser()
     if path.is_file():
+        return
+    if split_factory(model):
+        check_factory(str(model))
         return
     if isinstance(model, Path) or path.name != model:
         raise UnknownModelError(
