@@ -60,14 +60,11 @@ def record(
     recorder = Recorder(dtype, weights)
     labels: list[str] = []
     features: list[Tensor] = []
-    precisions: list[bool] = []
 
     def visit(label: str, tensor: Tensor) -> Tensor:
         recorder.paused = True
         labels.append(label)
-        raised = recorder.raised(tensor.dtype)
-        precisions.append(raised == tensor.dtype)
-        features.append(plain(tensor).to(raised))
+        features.append(plain(tensor).to(recorder.raised(tensor.dtype)))
         result = recorder.begin(tensor, len(labels) - 1)
         recorder.paused = False
         return result
@@ -89,7 +86,7 @@ def record(
         tuple(features),
         tuple(labels),
         output,
-        exact=all(precisions),
+        exact=not recorder.lower,
     )
     tail.settle(recorder, recorder.slot(answer))
     recorder.forget()

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from napari_clickseg.errors import RefinementError
 from napari_clickseg.refinement.sites import Site, Watch, map_tensors
 from napari_clickseg.refinement.tape import (
+    READS,
     Recorder,
     Tape,
     UnfaithfulError,
@@ -271,8 +272,14 @@ class _WithGradients(TorchFunctionMode):
         if not self._wanted:
             return func(*args, **kwargs)
 
+        reads = getattr(func, "__name__", "") in READS
+
         def normal(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor) or not leaf.is_inference():
+            if not isinstance(leaf, Tensor):
+                return leaf
+            if reads:  # what Python sees carries no gradient anyway
+                return leaf.detach()
+            if not leaf.is_inference():
                 return leaf
             if id(leaf) not in self._normal:
                 self._normal[id(leaf)] = (leaf, plain(leaf))

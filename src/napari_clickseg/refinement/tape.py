@@ -28,7 +28,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 # What makes Python depend on the values in a tensor: a tape cannot follow.
-_READS = _names("""
+READS = _names("""
     item tolist numpy __array__ __bool__ __int__ __float__ __complex__ __index__
     __contains__ __iter__ __set__ equal allclose is_nonzero __dlpack__ data_ptr storage
     untyped_storage share_memory_
@@ -70,6 +70,8 @@ class Step:
         Slot and shape of every tensor that comes out.
     changed : list of int
         Slots that the call changes in place.
+    alone : list of int
+        Those of them whose memory nothing else needs any more.
     site : int or None
         Not a call, but the site of that number: one slot in (unless the feature
         there is a constant), one out.
@@ -82,6 +84,7 @@ class Step:
     kwargs: Any
     outputs: list[tuple[int, tuple[int, ...]]]
     changed: list[int] = field(default_factory=list)
+    alone: list[int] = field(default_factory=list)
     site: int | None = None
     last: list[int] = field(default_factory=list)
 
@@ -146,6 +149,8 @@ class Recorder(TorchFunctionMode):
         self.steps: list[Step] = []
         self.doubts: list[str] = []
         self.paused = False
+        #: Whether some of the recorded work was done in a lower precision.
+        self.lower = False
         #: Storage of each slot's tensor, to know which ones share it.
         self.storages: list[int] = []
         self._slots: dict[int, int] = {}
@@ -210,7 +215,7 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _IGNORED:
             return func(*args, **kwargs)
-        if name in _READS:
+        if name in READS:
             self.doubts.append(f"Python reads values ({name})")
             return func(*args, **kwargs)
         if self.dtype is None and torch.is_autocast_enabled(given[0].device.type):
@@ -229,8 +234,13 @@ class Recorder(TorchFunctionMode):
             if result is not None and not isinstance(result, _HARMLESS):
                 self.doubts.append(f"{name} returns {type(result).__name__}")
             return result
+        self.lower |= any(self.raised(x.dtype) != x.dtype for x in outputs)
         out = [(self._mark(x), tuple(x.shape)) for x in outputs]
         targets = [self._slots[id(x)] for x in changed]
+        if new_kwargs.pop("out", None) is not None:  # autograd knows no out=
+            if any(self.storages.count(self.storages[slot]) > 1 for slot in targets):
+                self.doubts.append("out= was given a tensor that others share")
+            targets = []
         self.steps.append(Step(function, new_args, new_kwargs, out, targets))
         return result
 
@@ -365,14 +375,27 @@ class Tape:
             live |= {self._storages[slot] for slot in step.inputs}
             kept.append(step)
         kept.reverse()
-        seen = {self.output}
-        for step in reversed(kept):
-            step.last = []
-            for slot in step.inputs | {slot for slot, _ in step.outputs}:
-                if slot not in seen:
-                    seen.add(slot)
-                    step.last.append(slot)
+        self._plan(kept)
         return kept
+
+    def _plan(self, steps: Sequence[Step]) -> None:
+        """Find out how long each tensor is needed."""
+        born: dict[int, int] = {}
+        for number, step in enumerate(steps):
+            for slot, _ in step.outputs:
+                born.setdefault(slot, number)
+        later = {self.output}
+        for number, step in reversed(list(enumerate(steps))):
+            touched = step.inputs | {slot for slot, _ in step.outputs}
+            here = {slot for slot in later | step.inputs if born[slot] < number}
+            for slot in step.changed:
+                if not any(self._shares(s, slot) for s in here - {slot}):
+                    step.alone.append(slot)
+            step.last = sorted(touched - later)
+            later |= touched
+
+    def _shares(self, slot: int, other: int) -> bool:
+        return self._storages[slot] == self._storages[other]
 
     def run(self, values: Sequence[Value], features: Sequence[Tensor]) -> Tensor:
         """Return the output for other values at the sites.
@@ -404,9 +427,8 @@ class Tape:
     def _call(self, step: Step, env: dict[int, Any], fetch: Any) -> None:
         assert step.function is not None
         if self.careful:
-            for slot in step.changed:
-                if self._storages.count(self._storages[slot]) == 1:
-                    env[slot] = env[slot].clone()
+            for slot in step.alone:
+                env[slot] = env[slot].clone()
         args = _map(step.args, fetch)
         kwargs = _map(step.kwargs, fetch) if step.kwargs else {}
         found = list(tensors_in(step.function(*args, **kwargs)))
