@@ -142,25 +142,56 @@ class Passes:
         Tensor, shape (1, 1, *size), float32, on the CPU
         """
         self.last_size, self.last_batch = size, 1
+        points = self.points(clicks, before, box, size, (flipped,), limit=limit)
+        previous = self.previous(before.window(box), size, (flipped,))
+        with torch.inference_mode():
+            features = self._encode(image, box, size, flipped=flipped)
+            answer = self.decode(features, points, previous, size).cpu()
+        return answer.flip(3) if flipped else answer
+
+    def points(
+        self,
+        clicks: Sequence[Click],
+        before: PredictorState,
+        box: Box,
+        size: Size,
+        copies: Sequence[bool],
+        *,
+        limit: int | None = None,
+    ) -> Tensor:
+        """Return clicks for copies of a window, mirrored or not.
+
+        Parameters are those of :meth:`logits`; ``copies`` says of each whether it
+        is the mirror image. The result has the shape (copies, 2P, 3).
+        """
         positions = project(_positions(clicks), box, size)
-        if flipped:
-            positions = mirror(positions, size[1])
-        points = click_points(
-            [positions],
+        return click_points(
+            [mirror(positions, size[1]) if copy else positions for copy in copies],
             [click.positive for click in clicks],
             first_index=before.index_offset,
             limit=limit,
         )
-        previous = None
-        if self.model.with_prev_mask:
-            patch = torch.from_numpy(before.window(box).copy())[None, None]
-            previous = resize(patch, size)
-            if flipped:
-                previous = previous.flip(3)
-        with torch.inference_mode():
-            features = self._encode(image, box, size, flipped=flipped)
-            answer = self._decode(features, points, previous, size)
-        return answer.flip(3) if flipped else answer
+
+    def previous(
+        self, window: np.ndarray, size: Size, copies: Sequence[bool]
+    ) -> Tensor | None:
+        """Return the previous mask for copies of a window, (copies, 1, *size).
+
+        None where the model does not look at it.
+        """
+        if not self.model.with_prev_mask:
+            return None
+        patch = resize(torch.from_numpy(window.copy())[None, None], size)
+        return torch.cat([patch.flip(3) if copy else patch for copy in copies])
+
+    def planes(
+        self, image: ImageSource, box: Box, size: Size, copies: Sequence[bool]
+    ) -> Tensor:
+        """Return copies of a window as the model takes them, (copies, 3, *size)."""
+        planes = resize(to_tensor(image.window(box)), size)
+        return self._send(
+            torch.cat([planes.flip(3) if copy else planes for copy in copies])
+        )
 
     def batch(
         self,
@@ -196,7 +227,7 @@ class Passes:
             previous = torch.zeros(len(boxes), 1, *size)
         with torch.inference_mode():
             features = self.model.encode(self._send(torch.cat(views)))
-            return self._decode(features, points, previous, size)
+            return self.decode(features, points, previous, size).cpu()
 
     def _encode(
         self, image: ImageSource, box: Box, size: Size, *, flipped: bool
@@ -209,25 +240,23 @@ class Passes:
         if key in self._features:
             self._features.move_to_end(key)
             return self._features[key]
-        planes = resize(to_tensor(image.window(box)), size)
-        if flipped:
-            planes = planes.flip(3)
-        features = self.model.encode(self._send(planes))
+        features = self.model.encode(self.planes(image, box, size, (flipped,)))
         if size[0] * size[1] <= KEEP_PIXELS:
             self._features[key] = features
             while len(self._features) > KEPT:
                 self._features.popitem(last=False)
         return features
 
-    def _decode(
+    def decode(
         self, features: Any, points: Tensor, previous: Tensor | None, size: Size
     ) -> Tensor:
+        """Return the model's answer in float32, at the size of the window."""
         logits = self.model.decode(
             features,
             self._send(points),
             None if previous is None else self._send(previous),
         )
-        return resize(logits.float(), size).cpu()
+        return resize(logits.float(), size)
 
     def _send(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.model.device)

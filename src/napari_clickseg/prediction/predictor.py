@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.device import is_out_of_memory, release_memory
-from napari_clickseg.errors import Cancelled, ClickError, DeviceError
+from napari_clickseg.errors import ClickError, DeviceError
 from napari_clickseg.prediction import first_look
 from napari_clickseg.prediction.passes import ClickModel, Passes
+from napari_clickseg.prediction.promise import Found, held_against_clicks
+from napari_clickseg.prediction.refining import Answer, Refining
+from napari_clickseg.prediction.request import Request
 from napari_clickseg.prediction.resize import resize
 from napari_clickseg.prediction.settings import (
     Prediction,
     PredictionSettings,
     PredictorState,
+    Refined,
 )
 from napari_clickseg.prediction.views import (
     LongestSide,
@@ -26,6 +30,7 @@ from napari_clickseg.prediction.views import (
     ZoomIn,
     limit_size,
 )
+from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,48 +46,13 @@ if TYPE_CHECKING:
 WHOLE_PIXELS = 2**24
 #: No window is read that is larger than this.
 WINDOW_PIXELS = 2**27
+#: Models that answer without clicks see the whole image, at most so many pixels long
+#: where the settings say nothing.
+AUTOMATIC_SIDE = 2048
 #: Memory exhaustion never makes the longer side of a window smaller than this.
 SMALLEST_SIDE = 160
 
 _START = PredictorState()
-
-
-@dataclass
-class _Request:
-    """One question, and what was already worked out for it.
-
-    The settled answer often follows the quick one for the same clicks; then
-    only the mirrored pass is left to do.
-    """
-
-    image: ImageSource
-    clicks: tuple[Click, ...]
-    before: PredictorState
-    visible: Box | None
-    settings: PredictionSettings
-    cancelled: Callable[[], bool] | None = None
-    logits: dict[tuple[Box, Size, bool], Tensor] = field(default_factory=dict)
-    searched: first_look.Look | None = None
-    notices: list[str] = field(default_factory=list)
-
-    def same(self, other: _Request) -> bool:
-        """Whether this request asks what the other did.
-
-        Without a field of its own it means the one of the other: the user may
-        have moved the canvas since.
-        """
-        return (
-            self.image is other.image
-            and self.before is other.before
-            and self.clicks == other.clicks
-            and self.visible in (None, other.visible)
-            and self.settings == other.settings
-        )
-
-    def check(self) -> None:
-        """Stop here if the caller wants it."""
-        if self.cancelled is not None and self.cancelled():
-            raise Cancelled("The answer was no longer wanted; nothing was changed.")
 
 
 class Predictor:
@@ -95,6 +65,10 @@ class Predictor:
         copy on the CPU (:attr:`model`).
     settings : PredictionSettings
         Where to look and how to average; by default as published.
+    refinement : RefinementSettings or str
+        How answers are made to obey the clicks; by default not at all. A model that
+        answers without clicks brings a refinement of its own, for where none is asked
+        for.
 
     Notes
     -----
@@ -106,18 +80,52 @@ class Predictor:
     """
 
     def __init__(
-        self, model: ClickModel, settings: PredictionSettings | None = None
+        self,
+        model: ClickModel,
+        settings: PredictionSettings | None = None,
+        refinement: RefinementSettings | str | None = None,
     ) -> None:
         self.settings = settings if settings is not None else PredictionSettings()
         self._passes = Passes(model)
+        self._refining = Refining(self._passes)
+        self.refinement = refinement
         self._longest: int | None = None
         self._one_by_one = False
-        self._last: _Request | None = None
+        self._last: Request | None = None
 
     @property
     def model(self) -> ClickModel:
         """The model in use."""
         return self._passes.model
+
+    @property
+    def refinement(self) -> RefinementSettings:
+        """How answers are made to obey; a change counts from the next answer."""
+        return self._refinement
+
+    @refinement.setter
+    def refinement(self, given: RefinementSettings | str | None) -> None:
+        self._refinement = RefinementSettings.of(given)
+
+    @property
+    def refinement_in_use(self) -> RefinementSettings:
+        """The same, or the model's own where none is asked for."""
+        own: RefinementSettings | None = getattr(self.model, "refinement", None)
+        return (
+            own if own is not None and not self.refinement.active else self.refinement
+        )
+
+    @property
+    def early_stop(self) -> bool:
+        """Whether refinement ends once the clicks are obeyed.
+
+        False makes all iterations of every click, for measurements.
+        """
+        return self._refining.early_stop
+
+    @early_stop.setter
+    def early_stop(self, stop: bool) -> None:
+        self._refining.early_stop = stop
 
     @property
     def longest_side(self) -> int | None:
@@ -127,6 +135,7 @@ class Predictor:
     def forget(self) -> None:
         """Drop what is kept of the last image (it changed, or memory is wanted)."""
         self._passes.forget()
+        self._refining.forget()
         self._last = None
 
     def predict(
@@ -146,19 +155,23 @@ class Predictor:
         image : ImageSource
             The image; only the windows that are needed are read.
         clicks : sequence of Click
-            All clicks on this object in order, at least one.
+            All clicks on this object in order, at least one; none for a model that
+            answers without.
         state : PredictorState, optional
             State after the click before the newest; its probability is the
             previous mask. None at the first click.
         settle : bool
-            With the mirrored pass, if the settings ask for it. Without it the
-            answer comes in half the time. Asking again for the same clicks and
-            the same ``state`` with ``settle=True`` only adds that pass.
+            With the mirrored pass, if the settings ask for it, and with the
+            refinement. Without them the answer comes at once, by the parameters that
+            the refinement of earlier clicks has found. Asking again for the same
+            clicks and the same ``state`` with ``settle=True`` only adds what is
+            missing; where a time budget stopped a refinement, it goes on.
         visible : Box, optional
             The field shown on the canvas, for the policies ``visible`` and
             ``search``. Leave it out where the same clicks are settled.
         cancelled : callable, optional
-            Asked before every pass; True stops the work.
+            Asked before every pass, and in a refinement before every evaluation;
+            True stops the work.
 
         Returns
         -------
@@ -167,52 +180,64 @@ class Predictor:
         Raises
         ------
         Cancelled
-            If ``cancelled`` said so; the next call starts afresh.
+            If ``cancelled`` said so. A refinement goes on from there if the same is
+            asked next.
         ClickError
             If there is no click, or clicks lie too far apart.
+        RefinementError
+            If the refinement does not fit the model.
         DeviceError
             If memory does not suffice even for a small window on the CPU.
         """
         started = time.perf_counter()
-        if not clicks:
+        if not clicks and not self._automatic:
             raise ClickError("There is no click yet: click inside an object first.")
-        request = _Request(
-            image, tuple(clicks), state or _START, visible, self.settings
+        refinement = self.refinement_in_use
+        request = Request(
+            image, tuple(clicks), state or _START, visible, self.settings, refinement
         )
         if self._last is None or not request.same(self._last):
             self._last = request
-        request = self._last
+        request, self._last.refinement = self._last, refinement
         request.cancelled = cancelled
+        request.deadline = None
+        if refinement.time_budget is not None:
+            request.deadline = started + refinement.time_budget
         request.notices.clear()
-        settle = settle and self.settings.flip
+        settle = settle and (self.settings.flip or refinement.active)
         memory_notice = ""
         while True:
             try:
-                box, after = self._attempt(request, settle=settle)
+                found = self._attempt(request, settle=settle)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # Outside of the except block: its traceback holds on to tensors.
+            request.works.clear()
             memory_notice = self._retreat()
-        if after.probability is None:  # pragma: no cover - for the type checker
-            raise AssertionError
-        return Prediction(
-            box=box,
-            probability=after.probability,
-            state=after,
-            settled=settle or not self.settings.flip,
+        if refinement.active:
+            settled = settle and found.finished
+        else:
+            settled = settle or not self.settings.flip
+        return held_against_clicks(
+            request,
+            found,
+            settled=settled,
             seconds=time.perf_counter() - started,
             notices=(*request.notices, *filter(None, [memory_notice])),
         )
 
-    def _attempt(
-        self, request: _Request, *, settle: bool
-    ) -> tuple[Box, PredictorState]:
+    @property
+    def _automatic(self) -> bool:
+        return bool(getattr(self.model, "automatic", False))
+
+    def _attempt(self, request: Request, *, settle: bool) -> Found:
         """Answer once with what memory is thought to allow."""
         settings, shape = request.settings, request.image.shape
         before, clicks = request.before, request.clicks
-        zoom = ZoomIn.of(settings) if settings.zoom_in else None
+        zooms = settings.zoom_in and not self._automatic
+        zoom = ZoomIn.of(settings) if zooms else None
         published = settings.first_look == "published"
         # What the zoom-in goes by is the last answer, but a starting mask given
         # from outside is none to the published code: it predicts twice instead.
@@ -220,30 +245,36 @@ class Predictor:
         starting = published and before.external and len(clicks) == 1
         if starting and zoom and Box.of_shape(shape).area <= WHOLE_PIXELS:
             seen, passes = _START, 2
+        refined, evaluations = before.refined, 0
         while True:
             view, min_crop = self._view(request, zoom, seen)
             _check_window(view.box)
-            probability = self._probability(request, view, settle=settle)
+            answer = self._answer(request, view, refined, settle=settle)
+            evaluations += answer.evaluations
+            refined = answer.refined
             after = PredictorState(
                 roi=view.roi,
                 box=view.paste,
-                probability=probability,
+                probability=_pasted(answer.logits, view),
                 min_crop=min_crop,
                 index_offset=before.index_offset,
+                refined=refined,
             )
             passes -= 1
             again = zoom is not None and zoom.wants_second_pass(after, shape)
             if not again and passes <= 0:
-                return view.paste, after
+                return Found(after, answer.finished, evaluations)
             seen = after
 
     def _view(
-        self, request: _Request, zoom: ZoomIn | None, seen: PredictorState
+        self, request: Request, zoom: ZoomIn | None, seen: PredictorState
     ) -> tuple[View, int | None]:
         """Return where to look, and the smallest window from now on."""
         settings, shape = request.settings, request.image.shape
         min_crop = seen.min_crop
-        if zoom is None:
+        if self._automatic:
+            view = LongestSide(settings.max_size or AUTOMATIC_SIDE).view(shape)
+        elif zoom is None:
             view = LongestSide(settings.max_size).view(shape)
         elif settings.first_look == "published":
             view = zoom.view(seen, request.clicks, shape)
@@ -256,7 +287,7 @@ class Predictor:
         if view.box == whole and view.roi is None and first:
             look = self._first_look(request)
             view, min_crop = look.view(settings), look.min_crop(settings)
-        elif view.box == whole and whole.area > WHOLE_PIXELS:
+        elif not self._automatic and view.box == whole and whole.area > WHOLE_PIXELS:
             request.notices.append(
                 f"The image ({shape[0]} x {shape[1]}) is too large to be seen as a "
                 "whole: the model looked at windows around the clicks."
@@ -266,7 +297,7 @@ class Predictor:
         size = limit_size(limit_size(view.size, settings.max_size), self._longest)
         return replace(view, size=size), min_crop
 
-    def _first_look(self, request: _Request) -> first_look.Look:
+    def _first_look(self, request: Request) -> first_look.Look:
         """Return where to look when no object has been found yet."""
         shape = request.image.shape
         if request.settings.first_look == "visible" and request.visible is not None:
@@ -282,7 +313,7 @@ class Predictor:
             )
         return request.searched
 
-    def _look(self, request: _Request, boxes: Sequence[Box], size: Size) -> np.ndarray:
+    def _look(self, request: Request, boxes: Sequence[Box], size: Size) -> np.ndarray:
         """Return logits ``(N, *size)`` of several windows."""
         size = limit_size(size, self._longest)
         groups = [[box] for box in boxes] if self._one_by_one else [list(boxes)]
@@ -295,18 +326,28 @@ class Predictor:
         found: np.ndarray = torch.cat(answers)[:, 0].numpy()
         return found
 
-    def _probability(
-        self, request: _Request, view: View, *, settle: bool
-    ) -> np.ndarray:
-        """Return the answer on a view, ``view.paste.shape``."""
+    def _answer(
+        self, request: Request, view: View, refined: Refined | None, *, settle: bool
+    ) -> Answer:
+        """Return the logits of a view, and what the refinement leaves behind."""
+        refines = request.refinement.active and bool(request.clicks)
+        if refines and settle:
+            answer = self._refining.settled(request, view, refined)
+            if answer is not None:
+                return answer
+        elif refines:
+            key = (view.box, view.size, False)
+            if key not in request.logits:
+                request.check()
+                logits = self._refining.quick(request, view)
+                if logits is not None:
+                    request.logits[key] = logits
         logits = self._logits(request, view, flipped=False)
-        if settle:
+        if settle and request.settings.flip:
             logits = 0.5 * (logits + self._logits(request, view, flipped=True))
-        probability = resize(torch.sigmoid(logits), view.paste.shape)
-        values: np.ndarray = probability[0, 0].numpy()
-        return values
+        return Answer(logits, refined)
 
-    def _logits(self, request: _Request, view: View, *, flipped: bool) -> Tensor:
+    def _logits(self, request: Request, view: View, *, flipped: bool) -> Tensor:
         key = (view.box, view.size, flipped)
         if key not in request.logits:
             request.check()
@@ -317,7 +358,7 @@ class Predictor:
                 request.clicks,
                 request.before,
                 flipped=flipped,
-                limit=request.settings.net_clicks_limit,
+                limit=self._refining.limit(request),
             )
         return request.logits[key]
 
@@ -328,6 +369,7 @@ class Predictor:
         """
         device = self.model.device
         self._passes.forget()
+        self._refining.forget()
         release_memory(device)
         if self._passes.last_batch > 1:
             self._one_by_one = True
@@ -347,6 +389,13 @@ class Predictor:
             "Memory ran out even for a small window on the CPU. Close other "
             "programs, or choose a smaller model."
         )
+
+
+def _pasted(logits: Tensor, view: View) -> np.ndarray:
+    """Return the probability of the answer to a view, ``view.paste.shape``."""
+    probability = resize(torch.sigmoid(logits), view.paste.shape)
+    values: np.ndarray = probability[0, 0].numpy()
+    return values
 
 
 def _check_window(box: Box) -> None:

@@ -6,16 +6,15 @@ before a model is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError, SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FirstLook = Literal["published", "visible", "search"]
 FIRST_LOOKS: tuple[FirstLook, ...] = get_args(FirstLook)
@@ -115,6 +114,15 @@ class PredictionSettings:
         return replace(self, **changes)
 
 
+def _read_only(values: np.ndarray) -> np.ndarray:
+    """Return values of any type that cannot be written to."""
+    if not values.flags.writeable:
+        return values
+    array = values.copy()
+    array.flags.writeable = False
+    return array
+
+
 def _frozen(values: np.ndarray) -> np.ndarray:
     """Return float32 values that cannot be written to."""
     array = np.ascontiguousarray(values, dtype=np.float32)
@@ -122,6 +130,40 @@ def _frozen(values: np.ndarray) -> np.ndarray:
         array = array.copy()
     array.flags.writeable = False
     return array
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """Parameters of a refinement, and the view that they belong to.
+
+    Parameters
+    ----------
+    purpose : str
+        Method, places and model; another refinement starts afresh.
+    box : Box
+        Pixels of the image that the network saw.
+    size : (int, int)
+        Height and width at which it saw them.
+    arrays : tuple of mapping
+        Parameters of each layer, by name; read-only.
+    previous : ndarray, shape of ``box``, float32, or None
+        Previous mask of the last click that the network was given, where later
+        clicks act through the loss alone.
+    """
+
+    purpose: str
+    box: Box
+    size: tuple[int, int]
+    arrays: tuple[Mapping[str, np.ndarray], ...]
+    previous: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        arrays = tuple(
+            MappingProxyType({name: _read_only(v) for name, v in layer.items()})
+            for layer in self.arrays
+        )
+        object.__setattr__(self, "arrays", arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +187,8 @@ class PredictorState:
         The probability is a mask that no click made (a starting mask).
     index_offset : int
         Number of the first click: 1 after a starting mask, else 0.
+    refined : Refined or None
+        What the refinement of the clicks so far has found.
     """
 
     roi: Box | None = None
@@ -153,6 +197,7 @@ class PredictorState:
     min_crop: int | None = None
     external: bool = False
     index_offset: int = 0
+    refined: Refined | None = None
 
     def __post_init__(self) -> None:
         if (self.box is None) != (self.probability is None):
@@ -221,17 +266,22 @@ class Prediction:
     state : PredictorState
         What the next prediction starts from.
     settled : bool
-        Whether the mirrored pass is in the answer (always True where the
-        settings ask for none).
+        Whether asking again would change nothing: the mirrored pass is in the
+        answer (where the settings ask for it), and its refinement came to an end.
     seconds : float
         Wall time of the call.
     notices : tuple of str
         What the user should know, e.g. that memory ran out.
     unsatisfied : tuple of int
-        Numbers of the clicks whose own pixel does not have the label that was
-        asked for; empty where nothing was refined.
+        Clicks (numbers from 0) whose own pixel the refined network did not give the
+        label that was asked for; empty without a refinement.
     corrected : tuple of int
-        Numbers of the clicks that only a local correction honours.
+        Those of them whose pixel, and a few around it, was changed afterwards.
+        ``state`` keeps the network's own answer.
+    contradicted : tuple of int
+        Those of them that a later click on the same pixel takes back.
+    evaluations : int
+        How often the refinement computed its loss, for this answer.
     """
 
     box: Box
@@ -242,3 +292,5 @@ class Prediction:
     notices: tuple[str, ...] = ()
     unsatisfied: tuple[int, ...] = ()
     corrected: tuple[int, ...] = ()
+    contradicted: tuple[int, ...] = ()
+    evaluations: int = 0
