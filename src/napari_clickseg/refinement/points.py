@@ -195,16 +195,18 @@ def _chosen(
         for name, feature in here:
             kept.setdefault(name, []).append(feature)
     order = sorted(kept, key=lambda name: kept[name][0].bit)
+    # Of the blocks of a stage only the last one.
     alike = [
         name
         for name, following in pairwise(order)
         if _parent(name) == _parent(following)
+        and name.rpartition(".")[2].isdigit()
         and kept[name][0].shape == kept[following][0].shape
         and ":" not in following
     ]
     points = []
     for name in order:
-        if name in alike and name != "input":
+        if name in alike:
             continue
         shape = kept[name][0].shape
         stride = _stride(height, shape[2])

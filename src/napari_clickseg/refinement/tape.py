@@ -115,9 +115,9 @@ def _map(value: Any, change: Callable[[Any], Any]) -> Any:
         return tuple([_map(v, change) for v in value])
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_map(v, change) for v in value))
-    if type(value) is list:
+    if isinstance(value, list):  # that of torch.fx, too
         return [_map(v, change) for v in value]
-    if type(value) is dict:
+    if isinstance(value, dict):
         return {k: _map(v, change) for k, v in value.items()}
     if isinstance(value, slice):
         return slice(*(_map(v, change) for v in (value.start, value.stop, value.step)))
@@ -387,9 +387,12 @@ class Tape:
         later = {self.output}
         for number, step in reversed(list(enumerate(steps))):
             touched = step.inputs | {slot for slot, _ in step.outputs}
-            here = {slot for slot in later | step.inputs if born[slot] < number}
             for slot in step.changed:
-                if not any(self._shares(s, slot) for s in here - {slot}):
+                others = later | step.inputs
+                if not any(
+                    self._shares(s, slot) and born[s] < number and s != slot
+                    for s in others
+                ):
                     step.alone.append(slot)
             step.last = sorted(touched - later)
             later |= touched
