@@ -10,10 +10,13 @@ if TYPE_CHECKING:
 __all__ = [
     "commit",
     "discard",
+    "grow_radius",
     "next_object",
     "previous_object",
     "redo",
     "reopen",
+    "shrink_radius",
+    "toggle_refinement",
     "toggle_sign",
     "undo",
 ]
@@ -57,6 +60,21 @@ def previous_object(viewer: napari.Viewer) -> None:
 def reopen(viewer: napari.Viewer) -> None:
     """Reopen the object that is shown or under the mouse."""
     _act(viewer, "reopen")
+
+
+def toggle_refinement(viewer: napari.Viewer) -> None:
+    """Make the model obey the clicks, or take its own answers."""
+    _act(viewer, "toggle_refinement")
+
+
+def grow_radius(viewer: napari.Viewer) -> None:
+    """Let the newest click reach farther."""
+    _act(viewer, "grow_radius")
+
+
+def shrink_radius(viewer: napari.Viewer) -> None:
+    """Let the newest click reach less far."""
+    _act(viewer, "shrink_radius")
 
 
 def _act(viewer: napari.Viewer, action: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,12 +21,14 @@ from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.clicks import Click, Clicks, as_position
 from napari_clickseg.errors import ImageError, SessionError
+from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session import (
     Change,
     ClickSession,
     SegmentedObject,
     SessionStats,
 )
+from napari_clickseg.session.refining import Refinement, as_refinement
 
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Console"]
 
 T = TypeVar("T")
+#: Edits that are answered by a job of their own.
+CLICK_EDITS = {"add_click", "move_click", "remove_click", "set_radius", "set_clicks"}
 
 
 class Console(Navigation):
@@ -77,6 +82,17 @@ class Console(Navigation):
     ) -> Change:
         """Remove a click (negative ``index``: from the end), and answer anew."""
         return self._edit("remove_click", (index,), {}, predict, settle)
+
+    def set_radius(
+        self,
+        index: int,
+        radius: float | None,
+        *,
+        predict: bool = True,
+        settle: bool | None = None,
+    ) -> Change:
+        """Change how far a click reaches (image pixels), and answer anew."""
+        return self._edit("set_radius", (index, radius), {}, predict, settle)
 
     def set_clicks(
         self, clicks: Any, *, predict: bool = True, settle: bool | None = None
@@ -278,7 +294,36 @@ class Console(Navigation):
             engine.use_settings(plane, settings)
 
         self._ask_engine(use)
-        self.first_look = settings.first_look
+
+        def show() -> None:
+            self.first_look = settings.first_look
+            choices = replace(self.choices, settings=settings)
+            self.use_choices(choices, ask=False)
+
+        self._in_owner(show)
+
+    @property
+    def refinement(self) -> RefinementSettings:
+        """How answers are made to obey the clicks; counts from the next answer.
+
+        Set to a name, the rest stays as the dock says, the time for a click above
+        all.
+        """
+        return self.choices.refinement
+
+    @refinement.setter
+    def refinement(self, refinement: Refinement) -> None:
+        if isinstance(refinement, str):
+            new = self.choices.refinement.updated({"method": refinement})
+        else:
+            new = as_refinement(refinement)
+        choices = replace(self.choices, refinement=new)
+        self._in_owner(lambda: self.use_choices(choices, ask=False))
+
+    @property
+    def usual_radius(self) -> float:
+        """How far a click reaches that has no radius of its own, in image pixels."""
+        return self.session.usual_radius
 
     @property
     def can_undo(self) -> bool:
@@ -300,7 +345,13 @@ class Console(Navigation):
         predict: bool = True,
         settle: bool | None = None,
     ) -> Change:
-        if name in {"add_click", "move_click", "remove_click", "set_clicks"}:
+        if name in {
+            "add_click",
+            "move_click",
+            "remove_click",
+            "set_radius",
+            "set_clicks",
+        }:
             named = {**named, "predict": False}
         return self._change(
             lambda: self.edit(

@@ -27,6 +27,7 @@ __all__ = ["Controller"]
 
 HINT_CLICK = "Click inside an object."
 HINT_CORRECT = "Click to add, Shift+click to take away. N: done, next object."
+HINT_REFINING = "Refining: the mask still gets better. Click on whenever you like."
 
 
 class Controller(Jobs):
@@ -40,6 +41,8 @@ class Controller(Jobs):
         here = context is self.context
         if here and not self.in_view:
             return
+        if here and report.taken_up is not None:
+            self._adopt(*report.taken_up)
         change = report.change
         if change is not None and change.bbox is not None:
             with self._quietly():
@@ -89,8 +92,14 @@ class Controller(Jobs):
                 max(report.boxes, default=0) if change.label is None else change.label
             )
             self.say(f"Object {label} committed. Click inside the next one.")
+        elif report.plane == self.plane and self._improves(report):
+            self.say(HINT_REFINING)
         elif report.plane == self.plane:
             self.say(HINT_CORRECT if report.drafted else HINT_CLICK)
+
+    def _improves(self, report: Report) -> bool:
+        """Whether a refinement is still at work on the answer that is shown."""
+        return report.drafted and not report.settled and self.refinement_in_use.active
 
     # ------------------------------------------------------ what happens to the layers
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit, MoveMark, RemoveMark
+from napari_clickseg.binding.marking import apply_edits, mark_of
+from napari_clickseg.binding.marks import MarkEdit
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf, Tell
@@ -114,33 +115,33 @@ class Engine:
         self, plane: Plane, edits: list[MarkEdit], options: Options
     ) -> Report:
         """Do to the clicks what was done to the points; nothing is answered yet."""
-        session = self._session(plane)
-        change = None
-        for edit in edits:
-            match edit:
-                case AddMark(mark):
-                    change = session.add_click(
-                        mark.position, mark.positive, predict=False
-                    )
-                case RemoveMark(mark):
-                    if (index := _find(session, mark)) is not None:
-                        change = session.remove_click(index, predict=False)
-                case MoveMark(mark, to):
-                    if (index := _find(session, mark)) is not None:
-                        change = session.move_click(index, to.position, predict=False)
+        change = apply_edits(self._session(plane), edits)
         return self._report(plane, change, options)
 
     def answer(
-        self, plane: Plane, options: Options, settle: bool, cancelled: CancelCheck
+        self,
+        plane: Plane,
+        options: Options,
+        settle: bool,
+        cancelled: CancelCheck,
+        *,
+        again: bool = False,
     ) -> Report:
-        """Ask the model about the clicks as they stand, if it was not asked yet."""
+        """Ask the model about the clicks as they stand, if it was not asked yet.
+
+        ``again``: also where it was, because it would answer otherwise now.
+        """
         session = self._session(plane)
-        if not session.pending and (session.settled or not settle):
+        again = again and session.in_work
+        if not (session.pending or again) and (session.settled or not settle):
             return self._report(plane, None, options)
         self._prepare(plane, options)
-        if session.pending:
+        if session.pending or again:
             change = session.update(
-                settle=settle, visible=options.visible, cancelled=cancelled
+                settle=settle,
+                again=again,
+                visible=options.visible,
+                cancelled=cancelled,
             )
         else:
             change = session.settle(cancelled) or session.change
@@ -158,6 +159,15 @@ class Engine:
         change: Change | None = session.change
         if name in {"undo", "redo"} and result is None:
             change = None
+        return self._report(plane, change, options)
+
+    def scale_radius(self, plane: Plane, options: Options, factor: float) -> Report:
+        """Make the newest click reach farther, or less far."""
+        session = self._session(plane)
+        if not session.clicks:
+            raise SessionError("There is no click yet whose reach could change.")
+        old = session.clicks[-1].radius or session.usual_radius
+        change = session.set_radius(-1, max(1.0, old * factor), predict=False)
         return self._report(plane, change, options)
 
     def commit(self, plane: Plane, options: Options, label: int | None) -> Report:
@@ -289,7 +299,10 @@ class Engine:
         self._sessions[plane] = session
         self._shown[plane] = None  # as on screen now, not as it was then
         self._models.pop(plane, None)
-        return self.whole(plane, options)
+        return replace(
+            self.whole(plane, options),
+            taken_up=(session.settings, session.refinement),
+        )
 
     # ---------------------------------------------------------------------- parts
 
@@ -325,8 +338,11 @@ class Engine:
         if self._models.get(plane) is not model:
             session.set_model(model)
             self._models[plane] = model
-        if session.first_look != options.first_look:
-            session.first_look = options.first_look
+        settings = replace(options.settings, first_look=options.first_look)
+        if session.settings != settings:
+            session.settings = settings
+        if session.refinement != options.refinement:
+            session.refinement = options.refinement
 
     def _report(self, plane: Plane, change: Change | None, options: Options) -> Report:
         session = self._sessions[plane]
@@ -338,7 +354,7 @@ class Engine:
         return Report(
             plane=plane,
             change=change,
-            marks=tuple(Mark(c.row, c.col, c.positive) for c in session.clicks),
+            marks=tuple(map(mark_of, session.clicks)),
             boxes={label: o.pixels.box for label, o in session.objects.items()},
             stats=stats,
             can_undo=session.can_undo,
@@ -361,15 +377,6 @@ def sessions_folder() -> Path:
 
 def _saved_path(image: ImageSource) -> Path:
     return sessions_folder() / f"{image.signature()}.clickseg"
-
-
-def _find(session: ClickSession, mark: Mark) -> int | None:
-    """Return the newest click that is this mark."""
-    for index in reversed(range(len(session.clicks))):
-        click = session.clicks[index]
-        if Mark(click.row, click.col, click.positive) == mark:
-            return index
-    return None
 
 
 def _difference(old: NDArray[Any], new: NDArray[Any]) -> Box:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_clickseg.binding.choices import CHOICES
+from napari_clickseg.binding.choosing import Choosing
 from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.planes import Plane, plane_image, visible_box
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf
-from napari_clickseg.binding.stage import Stage
 from napari_clickseg.binding.writing import box_reader, label_check
 from napari_clickseg.errors import Cancelled, ClickSegError, ImageError
 from napari_clickseg.preferences import Preferences, preferences
@@ -45,6 +46,11 @@ ATTRIBUTES = {
     "saving.autosave": "autosaves",
 }
 
+#: Answers in a row that changed nothing, after which no better one is asked for.
+IDLE_ANSWERS = 2
+#: No answer is improved more often than this.
+MOST_ANSWERS = 50
+
 HINT_OPEN = "Open an image, then click inside an object."
 
 
@@ -60,7 +66,7 @@ class Context:
     latest: Report | None = None
 
 
-class Jobs(Stage):
+class Jobs(Choosing):
     """Clicks of one viewer.
 
     Parameters
@@ -145,6 +151,9 @@ class Jobs(Stage):
             if controller is None:
                 return
             value = kept.get(key)
+            if key in CHOICES:
+                controller.heed_choice(key, value)
+                return
             section, _, name = key.partition(".")
             if section == "model":
                 controller.model_choice = controller.model_choice._replace(
@@ -154,7 +163,7 @@ class Jobs(Stage):
                 setattr(controller, ATTRIBUTES[key], value)
             controller.changed.emit()
 
-        keys = ("model.name", "model.device", "model.precision", *ATTRIBUTES)
+        keys = ("model.name", "model.device", "model.precision", *ATTRIBUTES, *CHOICES)
         return [kept.connect(key, partial(heed, key)) for key in keys]
 
     # ----------------------------------------------------------------------- jobs
@@ -171,7 +180,15 @@ class Jobs(Stage):
                 look = "visible" if part < ZOOMED_IN else "search"
         first: FirstLook = "search" if look == "auto" else look  # type: ignore[assignment]
         check = None if self.objects_layer is None else label_check(self.objects_layer)
-        return Options(self.model_choice, first, self.overlap, visible, check)
+        return Options(
+            self.model_choice,
+            first,
+            self.overlap,
+            visible,
+            check,
+            self.choices.settings,
+            self.choices.refinement,
+        )
 
     def edit(
         self,
@@ -199,9 +216,22 @@ class Jobs(Stage):
         plane: Plane | None = None,
         *,
         settle: bool = False,
+        again: bool = False,
         before: Job | None = None,
+        so_far: tuple[int, int] = (0, 0),
     ) -> Job:
-        """Ask the model about the clicks as they stand."""
+        """Ask the model about the clicks as they stand.
+
+        Parameters
+        ----------
+        settle : bool
+            For the final answer, as far as the time budget goes.
+        again : bool
+            Also where they are answered, because the choices have changed.
+        so_far : (int, int)
+            How often better answers were asked for already, and how many of the
+            last ones changed nothing.
+        """
         context, plane = self._open(plane)
         engine, options = context.engine, self.current_options()
         image = self.plane_source() if plane == self.plane else None
@@ -209,9 +239,17 @@ class Jobs(Stage):
         def work(cancelled: Callable[[], bool]) -> Report:
             if image is not None:
                 engine.show(plane, image, options)
-            return engine.answer(plane, options, settle, cancelled)
+            return engine.answer(plane, options, settle, cancelled, again=again)
 
-        return self._channel.answer(work, partial(self._answer_done, context), before)
+        done = partial(self._answer_done, context, so_far if settle else None)
+        return self._channel.answer(work, done, before)
+
+    def ask_again(self) -> None:
+        """Answer the object in work as the choices say now."""
+        report = self.report
+        if report is not None and report.drafted:
+            self._channel.make_stale()  # what runs answers as they said before
+            self._guarded(lambda: self.ask(settle=True, again=True))
 
     def _open(self, plane: Plane | None) -> tuple[Context, Plane]:
         """Begin with a plane if that was not done yet."""
@@ -249,18 +287,31 @@ class Jobs(Stage):
                 self._say_what_next(job.value)
             self._guarded(lambda: self.apply(context, job.value))
 
-    def _answer_done(self, context: Context, job: Job) -> None:
+    def _answer_done(
+        self, context: Context, so_far: tuple[int, int] | None, job: Job
+    ) -> None:
+        """Show an answer, and ask for a better one while nothing else is to do."""
         self._job_done(context, job)
         report = job.value
         if (
-            isinstance(report, Report)
-            and context is self.context
-            and job.error is None
-            and self.settles
-            and not report.settled
-            and not job.stale
+            not isinstance(report, Report)
+            or context is not self.context
+            or job.error is not None
+            or job.stale
+            or report.settled
+            or not (self.settles or self.refinement_in_use.active)
         ):
+            return
+        if so_far is None:  # the quick answer
             self.ask(report.plane, settle=True)
+            return
+        count, idle = so_far
+        changed = report.change is not None and report.change.bbox is not None
+        count, idle = count + 1, 0 if changed else idle + 1
+        if idle < IDLE_ANSWERS and count < MOST_ANSWERS:
+            self.ask(report.plane, settle=True, so_far=(count, idle))
+        else:
+            self._say_what_next(replace(report, settled=True))
 
     def _guarded(self, function: Callable[[], Any]) -> None:
         """Call, and tell what went wrong in the status line."""

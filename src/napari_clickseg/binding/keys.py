@@ -31,7 +31,8 @@ class Key(NamedTuple):
     text : str
         What it does, in the words of the dock.
     keys : tuple of str
-        As napari writes them; the first is the one that is shown.
+        As napari writes them; the first is the one that is shown. On all layers
+        of ours.
     points_only : tuple of str
         Further keys on the Points layer, where a Labels layer needs them itself.
     """
@@ -51,6 +52,9 @@ KEYS = (
     Key("next_object", "Next object", ("G",)),
     Key("previous_object", "Previous object", ("H",)),
     Key("reopen", "Reopen the one under the mouse", ("R",)),
+    # In Labels layers these are the size of the brush.
+    Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
+    Key("shrink_radius", "Let it reach less far", (), ("[",)),
 )
 
 

@@ -9,11 +9,13 @@ __all__ = ["AddMark", "Mark", "MarkEdit", "MoveMark", "RemoveMark", "edit_marks"
 
 
 class Mark(NamedTuple):
-    """One click as it is drawn: where, and whether it adds or takes away."""
+    """One click as it is drawn: where, whether it adds or takes away, how far."""
 
     row: float
     col: float
     positive: bool = True
+    #: Attention radius in image pixels; None where the click has none of its own.
+    radius: float | None = None
 
     @property
     def position(self) -> tuple[float, float]:
@@ -34,7 +36,7 @@ class RemoveMark(NamedTuple):
 
 
 class MoveMark(NamedTuple):
-    """A click was dragged to another place."""
+    """A click was dragged to another place, or got another radius."""
 
     mark: Mark
     to: Mark

@@ -10,6 +10,7 @@ from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.saving import Saving
 from napari_clickseg.errors import SessionError
+from napari_clickseg.refinement.settings import Method
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Navigation"]
 
+#: One press of a key makes an attention radius larger by this.
+RADIUS_STEP = 1.25
+
 
 class Navigation(Saving):
     """Actions without arguments; none of them waits or raises."""
+
+    _last_method: Method = "g-brs-bmconv"
 
     def act(self, action: str) -> None:
         """Do what a key or button asks for, and say what went wrong."""
@@ -105,6 +111,21 @@ class Navigation(Saving):
         self.shown_object = None
         self.edit(lambda engine, plane, o: engine.call(plane, o, "reopen", label))
 
+    def _act_toggle_refinement(self) -> None:
+        """Refine by the method used last, or take the network's own answers."""
+        method = self.choices.refinement.method
+        if method != "none":
+            self._last_method = method
+        self.choose_option(
+            "refinement.method", self._last_method if method == "none" else "none"
+        )
+
+    def _act_grow_radius(self) -> None:
+        self._scale_radius(RADIUS_STEP)
+
+    def _act_shrink_radius(self) -> None:
+        self._scale_radius(1.0 / RADIUS_STEP)
+
     def _act_delete(self) -> None:
         label = self.shown_object
         if label is None:
@@ -116,6 +137,14 @@ class Navigation(Saving):
         )
 
     # ------------------------------------------------------------------------ parts
+
+    def _scale_radius(self, factor: float) -> None:
+        if not self.uses_radius:
+            raise SessionError(
+                "How far a click reaches means something only to the G-BRS "
+                "refinements: choose one in the section Refinement."
+            )
+        self.edit(lambda engine, plane, o: engine.scale_radius(plane, o, factor))
 
     def _step_object(self, step: int) -> None:
         """Show the next object of this plane."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_clickseg.binding.marks import Mark, MarkEdit, edit_marks
 from napari_clickseg.binding.planes import Plane
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
     from napari.layers import Points
 
+    from napari_clickseg.binding.reach import Reach
+
 __all__ = ["NEGATIVE", "POSITIVE", "ClickPoints", "new_points_keywords"]
 
-SIGN = "sign"
+SIGN, RADIUS = "sign", "radius"
 POSITIVE, NEGATIVE = "positive", "negative"
 COLORS = {POSITIVE: "#1baf5c", NEGATIVE: "#f0442e"}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "x"}
@@ -35,7 +38,7 @@ GRAB_DISTANCE = 9.0
 DRAG_THRESHOLD = 5
 #: Held while clicking, these turn the sign around.
 SIGN_MODIFIERS = frozenset({"Shift", "Control"})
-RIGHT_BUTTON = 2
+LEFT_BUTTON, RIGHT_BUTTON = 1, 2
 
 
 def new_points_keywords(ndim: int) -> dict[str, Any]:
@@ -43,8 +46,8 @@ def new_points_keywords(ndim: int) -> dict[str, Any]:
     return {
         "data": np.empty((0, ndim)),
         "ndim": ndim,
-        "features": {SIGN: np.empty(0, dtype=object)},
-        "feature_defaults": {SIGN: POSITIVE},
+        "features": _features([]),
+        "feature_defaults": {SIGN: POSITIVE, RADIUS: np.nan},
         "face_color": SIGN,
         "face_color_cycle": COLORS,
         "border_color": "white",
@@ -53,6 +56,22 @@ def new_points_keywords(ndim: int) -> dict[str, Any]:
         "symbol": SYMBOLS[POSITIVE],
         "opacity": 1.0,
     }
+
+
+def _features(marks: Sequence[Mark]) -> dict[str, NDArray[Any]]:
+    """Return the table that napari shows beside the clicks."""
+    signs = [POSITIVE if mark.positive else NEGATIVE for mark in marks]
+    radii = [np.nan if mark.radius is None else mark.radius for mark in marks]
+    return {SIGN: np.array(signs, dtype=object), RADIUS: np.array(radii, dtype=float)}
+
+
+def _radius(value: Any) -> float | None:
+    """Return a radius of the table; None where there is none to speak of."""
+    try:
+        radius = float(value)
+    except (TypeError, ValueError):
+        return None
+    return radius if radius > 0 and np.isfinite(radius) else None
 
 
 class ClickPoints:
@@ -80,6 +99,10 @@ class ClickPoints:
     ) -> None:
         self.layer = layer
         self.positive = True
+        #: Diameter of a click on screen, in pixels.
+        self.screen_size: float = SCREEN_SIZE
+        #: Draws attention radii, where they have a meaning.
+        self.reach: Reach | None = None
         self._on_edits = on_edits
         self._on_elsewhere = on_elsewhere
         self._on_hover = on_hover
@@ -88,6 +111,7 @@ class ClickPoints:
         self._busy = False
         self._turned = False
         self._grabbed: int | None = None
+        self._next_radius: float | None = None
         layer.events.data.connect(self._data_changed)
         layer.events.features.connect(self._features_changed)
         layer.events.set_data.connect(self._maybe_pasted)
@@ -111,15 +135,21 @@ class ClickPoints:
             return
         self._plane, self._shown = plane, marks
         places = [] if plane is None else [plane.to_data(m.position) for m in marks]
-        signs = [POSITIVE if mark.positive else NEGATIVE for mark in marks]
         with self._quietly():
             layer = self.layer
             layer.selected_data = set()
             layer.data = np.array(places).reshape(len(places), layer.ndim)
-            layer.features = {SIGN: np.array(signs, dtype=object)}
-            if signs:
-                layer.symbol = [SYMBOLS[sign] for sign in signs]
+            features = _features(marks)
+            layer.features = features
+            if marks:
+                layer.symbol = [SYMBOLS[sign] for sign in features[SIGN]]
             layer.refresh()
+        self.show_reach()
+
+    def show_reach(self) -> None:
+        """Draw how far the newest click reaches, if it has a radius of its own."""
+        if self.reach is not None:
+            self.reach.show(self._plane, self._shown[-1] if self._shown else None)
 
     def fit_zoom(self, zoom: float) -> None:
         """Keep the size on screen (napari's own limits make the border too wide).
@@ -134,7 +164,7 @@ class ClickPoints:
         unit = float(np.mean(np.abs(np.asarray(layer.scale)[axes])))
         if zoom <= 0 or unit <= 0:
             return
-        size = SCREEN_SIZE / (zoom * unit)
+        size = self.screen_size / (zoom * unit)
         with self._quietly(), layer.block_update_properties():
             layer.current_size = size
             if len(layer.data):
@@ -143,6 +173,8 @@ class ClickPoints:
     def disconnect(self) -> None:
         """Leave the layer to itself."""
         layer = self.layer
+        if self.reach is not None:
+            self.reach.close()
         for event, callback in (
             (layer.events.data, self._data_changed),
             (layer.events.features, self._features_changed),
@@ -174,12 +206,14 @@ class ClickPoints:
         if len(layer.features) != len(layer.data):
             return None  # in the middle of a change
         signs = list(layer.features.get(SIGN, []))
+        radii = list(layer.features.get(RADIUS, []))
         marks = []
         for index, place in enumerate(layer.data):
             positive = index >= len(signs) or signs[index] != NEGATIVE
+            radius = _radius(radii[index]) if index < len(radii) else None
             if not plane.holds(place):
                 return None
-            marks.append(Mark(*plane.to_plane(place), positive))
+            marks.append(Mark(*plane.to_plane(place), positive, radius))
         return tuple(marks)
 
     def _data_changed(self, event: Any) -> None:
@@ -187,7 +221,7 @@ class ClickPoints:
             return
         action = str(getattr(event, "action", "changed"))
         if action == "adding":
-            self._set_next_sign()
+            self._set_next()
         elif action in {"added", "removed", "changed"}:
             if action == "added" and self._grabbed is not None:
                 self._grabbed = None
@@ -214,6 +248,7 @@ class ClickPoints:
             edits = edit_marks(self._shown, marks)
             self._shown = marks
             self._draw_symbols(marks)
+        self.show_reach()
         self._on_edits(edits)
 
     def _send_away_strangers(self) -> None:
@@ -224,14 +259,13 @@ class ClickPoints:
         here = np.array([plane.holds(place) for place in layer.data], dtype=bool)
         if here.all():
             return
-        signs = list(layer.features[SIGN])
+        features = layer.features.reset_index(drop=True)
         away = [
-            (tuple(float(x) for x in layer.data[i]), signs[i] != NEGATIVE)
+            (tuple(float(x) for x in layer.data[i]), features[SIGN][i] != NEGATIVE)
             for i in np.flatnonzero(~here)
         ]
         layer.data = layer.data[here].reshape(-1, layer.ndim)
-        kept = [sign for sign, stays in zip(signs, here, strict=True) if stays]
-        layer.features = {SIGN: np.array(kept, dtype=object)}
+        layer.features = features[here].reset_index(drop=True)
         for place, positive in away:
             self._on_elsewhere(place, positive)
 
@@ -242,10 +276,12 @@ class ClickPoints:
 
     # -------------------------------------------------------------------- mouse
 
-    def _set_next_sign(self) -> None:
+    def _set_next(self) -> None:
+        """Tell napari sign and radius of the click that is put down now."""
         sign = POSITIVE if self.positive != self._turned else NEGATIVE
+        radius = np.nan if self._next_radius is None else self._next_radius
         with self._quietly(), self.layer.block_update_properties():
-            self.layer.feature_defaults = {SIGN: sign}
+            self.layer.feature_defaults = {SIGN: sign, RADIUS: radius}
             self.layer.current_symbol = SYMBOLS[sign]
 
     def _swallow(self) -> None:
@@ -257,33 +293,95 @@ class ClickPoints:
         self._on_hover()
 
     def _on_drag(self, layer: Points, event: Any) -> Generator[None, None, None]:
-        """Turn the sign while a modifier is held; drag a click in "add" mode."""
+        """Turn the sign while a modifier is held; drag a click in "add" mode.
+
+        Beside a click, dragging draws the radius of a new one where radii have a
+        meaning; otherwise it moves the view.
+        """
         # Modifiers are objects that equal their names.
         turned = any(name in event.modifiers for name in SIGN_MODIFIERS)
         self._turned = turned or event.button == RIGHT_BUTTON
-        self._grabbed = self._find(event) if str(layer.mode) == "add" else None
+        adds = str(layer.mode) == "add"
+        self._grabbed = self._find(event) if adds else None
         index, begin, moved = self._grabbed, np.array(event.pos), False
         start = np.array(layer.world_to_data(event.position))
         offset = 0.0 if index is None else layer.data[index] - start
-        yield
-        while event.type == "mouse_move":
-            way = float(np.linalg.norm(begin - event.pos))
-            moved = moved or way >= DRAG_THRESHOLD
-            if index is not None and index < len(layer.data):
-                event.handled = True  # the camera stays where it is
-                if moved:
-                    self._drag_to(index, layer.world_to_data(event.position) + offset)
+        draws = (
+            adds
+            and index is None
+            and event.button == LEFT_BUTTON
+            and self.reach is not None
+            and self.reach.wanted
+        )
+        way, radius = 0.0, None
+        # An event of the mouse may reach the camera before it comes here.
+        pans = layer.mouse_pan
+        if draws or index is not None:
+            layer.mouse_pan = False
+        try:
             yield
-        if moved:  # napari will not take this for a click
+            while event.type == "mouse_move":
+                way = float(np.linalg.norm(begin - event.pos))
+                moved = moved or way >= DRAG_THRESHOLD
+                if index is not None and index < len(layer.data):
+                    event.handled = True  # the camera stays where it is
+                    if moved:
+                        self._drag_to(
+                            index, layer.world_to_data(event.position) + offset
+                        )
+                elif draws:
+                    event.handled = True
+                    radius = self._draw_radius(start, event, way)
+                yield
+        finally:
+            layer.mouse_pan = pans
+        if draws:
+            way = float(np.linalg.norm(begin - event.pos))
+            self._put(start, radius if way >= DRAG_THRESHOLD else None)
+        if moved and not (draws and way < DRAG_THRESHOLD):
+            # napari will not take this for a click.
             self._grabbed, self._turned = None, False
             if index is not None:
                 self._notice()
+
+    def _draw_radius(self, start: Any, event: Any, way: float) -> float | None:
+        """Draw the circle from where the mouse went down to where it is."""
+        plane = self._plane
+        if plane is None or self.reach is None or way < DRAG_THRESHOLD:
+            self.show_reach()
+            return None
+        begin = plane.to_plane(start)
+        here = plane.to_plane(self.layer.world_to_data(event.position))
+        radius = float(np.hypot(here[0] - begin[0], here[1] - begin[1]))
+        if radius <= 0.0:
+            return None
+        positive = self.positive != self._turned
+        self.reach.show(plane, Mark(*begin, positive, radius))
+        return radius
+
+    def _put(self, place: Any, radius: float | None) -> None:
+        """Put down a click with the radius that was drawn.
+
+        Where the mouse came back to the place where it went down, napari itself
+        puts down a plain one.
+        """
+        if radius is not None:
+            self._next_radius = radius
+            try:
+                self.layer.add(place)
+            finally:
+                self._next_radius = None
+        self.show_reach()
 
     def _drag_to(self, index: int, position: Any) -> None:
         places = self.layer.data.copy()
         places[index] = position
         with self._quietly():
             self.layer.data = places
+        if self.reach is not None and self._plane is not None:
+            mark = self._shown[index]
+            row, col = self._plane.to_plane(position)
+            self.reach.show(self._plane, mark._replace(row=row, col=col))
 
     def _find(self, event: Any) -> int | None:
         """Return the click under the mouse."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.marks import Mark
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts
 from napari_clickseg.boxes import Box
+from napari_clickseg.prediction.settings import PredictionSettings
+from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session import Change, SessionStats
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class Options:
     visible: Box | None = None
     #: Refuses labels that the objects layer cannot hold.
     check_label: Callable[[int], None] | None = None
+    #: But for ``first_look``.
+    settings: PredictionSettings = field(default_factory=PredictionSettings)
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Report:
         The committed objects of the plane and where they lie.
     stats : SessionStats
         Of all planes together.
+    taken_up : (PredictionSettings, RefinementSettings) or None
+        How a session from a file was answered, where one was just taken up.
     """
 
     plane: Plane
@@ -58,3 +65,4 @@ class Report:
     drafted: bool
     settled: bool
     model: ModelFacts | None = None
+    taken_up: tuple[PredictionSettings, RefinementSettings] | None = None

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_clickseg.refinement.settings import RefinementSettings
+
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
 
@@ -48,6 +50,8 @@ class ModelFacts(NamedTuple):
     name: str
     device: str
     precision: str
+    #: What a model that was made interactive is refined with by itself.
+    refinement: RefinementSettings | None = None
 
 
 class ModelShelf:
@@ -102,7 +106,8 @@ class ModelShelf:
         if model is None:
             return None
         precision = str(model.dtype).removeprefix("torch.")
-        return ModelFacts(model.name, str(model.device), precision)
+        own = getattr(model, "refinement", None)
+        return ModelFacts(model.name, str(model.device), precision, own)
 
     def forget(self) -> None:
         """Let go of all models."""

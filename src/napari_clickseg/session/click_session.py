@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.boxes import Box
+from napari_clickseg.errors import SessionError
 from napari_clickseg.session import file as session_file
 from napari_clickseg.session.answering import Answering
 from napari_clickseg.session.changes import Change
@@ -96,6 +97,42 @@ class ClickSession(ClickingSession):
             patch = Patch(whole, values)
         draft = begun(state.draft.with_mask(patch))
         return self._moments.record("mask", replace(state, draft=draft))
+
+    def start_from_model(
+        self, *, predict: bool = True, settle: bool | None = None
+    ) -> Change:
+        """Start from what the model answers by itself, before any click.
+
+        For models that need no clicks, such as those of
+        :func:`napari_clickseg.make_interactive`; clicks then correct the answer.
+
+        Parameters
+        ----------
+        predict, settle
+            As for :meth:`add_click`.
+
+        Raises
+        ------
+        SessionError
+            If the model answers to clicks only, or an object is in work.
+        """
+        if not getattr(self.model, "automatic", False):
+            raise SessionError(
+                f"{self.model_name} answers to clicks only. Click inside an object, or "
+                "choose a model that needs no clicks (see make_interactive)."
+            )
+        state = self.state
+        if not state.draft.blank:
+            raise SessionError(
+                "There is an object in work already. Commit it with commit(), or drop "
+                "it with discard(), before you start from the model's own answer."
+            )
+        draft, asking = begun(state.draft.without_clicks()), self.asking()
+        if predict:
+            draft = draft.answered(asking, settle is not False, self.visible)
+        return self._moments.record(
+            "automatic", replace(state, draft=draft), asking=asking
+        )
 
     # -- history ---------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from napari_clickseg.clicks import (
     check_inside,
     keep_times,
 )
+from napari_clickseg.refinement.settings import RADIUS_PART
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.committing import CommittingSession
 from napari_clickseg.session.draft import Draft
@@ -116,6 +117,18 @@ class ClickingSession(CommittingSession):
         old = self.clicks[index]
         edit = MoveClick(index, old, self._checked(replace(old, radius=radius)))
         return self._edit("radius", edit, predict, settle)
+
+    @property
+    def usual_radius(self) -> float:
+        """How far a click reaches that has no radius of its own, in image pixels.
+
+        That of the refinement, or a part of the view's longer side.
+        """
+        if (radius := self.refinement_in_use.radius) is not None:
+            return radius
+        newest = self.state.draft.newest
+        shape = self.shape if newest is None else newest.box.shape
+        return max(1.0, RADIUS_PART * max(shape))
 
     def set_clicks(
         self,

@@ -34,7 +34,8 @@ class Step:
     Parameters
     ----------
     count : int
-        How many of the draft's clicks it is asked with: the first ``count``.
+        How many of the draft's clicks it is asked with: the first ``count``. 0 is
+        for models that answer without clicks.
     settle : bool or None
         Whether the mirrored pass is part of it; None: not decided yet.
     visible : Box or None
@@ -113,8 +114,9 @@ class Draft:
 
     @property
     def blank(self) -> bool:
-        """Whether there is neither a click nor a mask."""
-        return not self.clicks and self.base is None and self.opened is None
+        """Whether there is neither a click nor a mask, nor an answer asked for."""
+        empty = not self.clicks and not self.steps
+        return empty and self.base is None and self.opened is None
 
     def edited(self, edit: ClickEdit) -> Draft:
         """Return the draft after a change of its clicks, not answered yet."""
@@ -130,6 +132,10 @@ class Draft:
         if clicks and asks and not (steps and steps[-1].count == len(clicks)):
             steps.append(Step(len(clicks)))
         return replace(self, clicks=clicks, before=before, steps=tuple(steps)).shown()
+
+    def without_clicks(self) -> Draft:
+        """Return a draft that asks the model before there is any click."""
+        return replace(self, steps=(Step(0),))
 
     def with_mask(self, mask: Patch) -> Draft:
         """Return the draft with a mask (boolean patch) as its new start.
@@ -214,7 +220,7 @@ class Draft:
             case AddClick(index) if index == len(self.clicks):
                 # Answers that nobody waited for are skipped.
                 waiting = self.steps[-1:] if self.pending else ()
-                return (waiting[0].count - 1 if waiting else index), []
+                return (max(0, waiting[0].count - 1) if waiting else index), []
             case MoveClick(index):
                 return index, [s for s in self.steps if s.count > index]
             case RemoveClick(index):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import CheckBox
-from qtpy.QtCore import Qt
+from magicgui.widgets import CheckBox, FloatSpinBox
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -24,6 +24,8 @@ __all__ = [
     "SignSwitch",
     "button",
     "form",
+    "number",
+    "switch",
 ]
 
 GREEN, RED, BLUE = "#1baf5c", "#f0442e", "#1e90ff"
@@ -55,6 +57,59 @@ def switch(text: str, tip: str, changed: Callable[[bool], Any]) -> CheckBox:
     box = CheckBox(text=text, tooltip=tip)
     box.changed.connect(changed)
     return box
+
+
+class _Still(QObject):
+    """Leaves the mouse wheel to the dock, which scrolls, until a field is in use."""
+
+    def eventFilter(self, field: QObject | None, event: QEvent | None) -> bool:
+        """Do not turn a number by accident."""
+        turned = event is not None and event.type() == QEvent.Type.Wheel
+        if turned and isinstance(field, QWidget) and not field.hasFocus():
+            event.ignore()  # type: ignore[union-attr]
+            return True
+        return False
+
+
+def number(
+    tip: str,
+    limits: tuple[float, float],
+    step: float,
+    changed: Callable[[Any], Any],
+    *,
+    unit: str = "",
+    at_lowest: str = "",
+) -> FloatSpinBox:
+    """Return a field for a number, whole if ``step`` is, that tells a new one.
+
+    Parameters
+    ----------
+    tip : str
+    limits : (float, float)
+        Smallest and largest value.
+    step : float
+    changed : callable
+    unit : str
+        Shown behind the number.
+    at_lowest : str
+        Shown in the place of the smallest value.
+    """
+    whole = isinstance(step, int)
+    # The field for whole numbers has neither a unit nor a text for its smallest.
+    made = FloatSpinBox(min=limits[0], max=limits[1], step=step, tooltip=tip)
+    native = made.native
+    native.setDecimals(0 if whole else 2)
+    native.setKeyboardTracking(False)  # not after every digit
+    native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    native.setMinimumWidth(60)
+    native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    native.installEventFilter(_Still(native))
+    if unit:
+        native.setSuffix(f" {unit}")
+    if at_lowest:
+        native.setSpecialValueText(at_lowest)
+    made.changed.connect(lambda value: changed(round(value) if whole else value))
+    return made
 
 
 class Choice(QComboBox):

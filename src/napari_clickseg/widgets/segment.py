@@ -27,6 +27,7 @@ from napari_clickseg.widgets.parts import (
     button,
     form,
 )
+from napari_clickseg.widgets.refinement import RefinementSection
 from napari_clickseg.widgets.sections import (
     ModelSection,
     ObjectsSection,
@@ -89,6 +90,7 @@ class SegmentWidget(QWidget):
         for each in (self.undo, self.redo, self.discard):
             row.addWidget(each)
         self.sections = {
+            "refinement": ("Refinement", RefinementSection(clicks)),
             "objects": ("Objects", ObjectsSection(clicks)),
             "view": ("View", ViewSection(clicks)),
             "model": ("Model and saving", ModelSection(clicks, self.refresh)),
