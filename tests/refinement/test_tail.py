@@ -264,6 +264,26 @@ def test_recorded_calls_do_what_the_module_does(name):
             assert_follows(tail, net, "second", run)
 
 
+@pytest.mark.parametrize("name", ["needed_for_the_gradient", "residual"])
+def test_recording_again_is_checked_only_where_it_must_be(name):
+    net = toy(WAYS[name])
+    counts = []
+    for size in (8, 8, 12):  # another size is the same tape
+        x = torch.rand(1, 3, size, 10)
+        runs = []
+
+        def run(x: Tensor = x, runs: list[int] = runs) -> Tensor:
+            runs.append(1)
+            return net(x)
+
+        tail = record(net, ["second"], run)
+        assert not tail.complete
+        value = other(tail.features[0])
+        torch.autograd.grad(tail(value).sum(), value)
+        counts.append(len(runs))
+    assert counts == [2, 1, 1]
+
+
 def test_only_what_depends_on_the_site_is_computed():
     net = toy(_residual)
     x = image()

@@ -30,8 +30,10 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 HALF_TOLERANCE = 0.1
 GPU_TOLERANCE = 3e-3
 
-# Tapes that were found to follow their module, by what they do.
-_TRUSTED: weakref.WeakKeyDictionary[nn.Module, set[Any]] = weakref.WeakKeyDictionary()
+# Tapes that were found to follow their module, by what they do, and whether they
+# needed care for that (see Tape.careful).
+_TRUSTED: weakref.WeakKeyDictionary[nn.Module, dict[int, bool]]
+_TRUSTED = weakref.WeakKeyDictionary()
 
 
 class Tail:
@@ -190,15 +192,16 @@ class Tail:
                 same = self._tape.run(self.features, self.features)
             if not self._close(same, self.output):
                 return "running the recorded calls again gives another answer"
-            known = _TRUSTED.setdefault(self._module, set())
+            known = _TRUSTED.setdefault(self._module, {})
             key = hash((self.output.dtype, self._tape.signature))
             if key in known:
+                self._tape.careful = known[key]
                 return ""
             reason = self._follows()
         except Exception as error:  # noqa: BLE001  whatever a torch function raises
             return f"a recorded call cannot run again ({error})"
         if not reason:
-            known.add(key)
+            known[key] = self._tape.careful
         return reason
 
     def _follows(self) -> str:

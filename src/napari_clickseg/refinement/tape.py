@@ -353,11 +353,11 @@ class Tape:
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """The same for tapes that do the same to other numbers."""
+        """The same for tapes that do the same to other numbers, of any size."""
         return tuple(
             (
                 getattr(step.function, "__name__", ""),
-                tuple(step.outputs),
+                tuple(slot for slot, _ in step.outputs),
                 tuple(sorted(step.inputs)),
             )
             for step in self.steps
