@@ -22,6 +22,7 @@ ROOMS = (
     ("refinement",),
     ("models",),
     ("prediction",),
+    ("encoding",),
     ("session",),
     ("evaluation", "training"),
     ("preferences", "samples", "worker", "main_thread"),
@@ -31,7 +32,7 @@ ROOMS = (
     ("cli",),
 )
 # Rooms that know neither napari nor Qt.
-ENGINE = {name for room in ROOMS[:8] for name in room}
+ENGINE = {name for room in ROOMS[:9] for name in room}
 GUI = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt6", "PySide6"}
 
 

@@ -35,6 +35,10 @@ class CheckpointError(ModelError, ValueError):
     """A weight file cannot be read, is refused, or does not fit its network."""
 
 
+class EncoderMissingError(ModelError):
+    """A model that holds no encoder was asked to encode an image."""
+
+
 class FetchError(ModelError, OSError):
     """Weights could not be downloaded, or did not match their hash."""
 
@@ -57,6 +61,14 @@ class TrainingError(ClickSegError):
 
 class RefinementError(ClickSegError, ValueError):
     """A layer cannot be put there, or nothing can be optimised through this module."""
+
+
+class StoreError(ClickSegError, ValueError):
+    """A feature store cannot be opened, or features cannot be kept in it."""
+
+
+class MissingPackageError(ClickSegError, ImportError):
+    """A package that only this command needs is not installed."""
 
 
 class Cancelled(ClickSegError):

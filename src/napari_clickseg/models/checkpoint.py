@@ -196,10 +196,10 @@ def save_checkpoint(
         ) from error
     try:
         tensors = fitting(architecture, config, network.state_dict())
-        tensors = {name: _on_disk(name, x, dtype) for name, x in tensors.items()}
+        tensors = {name: on_disk(name, x, dtype) for name, x in tensors.items()}
     except CheckpointError as error:
         raise CheckpointError(f"The network for {path} {error}") from error
-    _write(path, encode_safetensors(tensors, header))
+    write_whole(path, encode_safetensors(tensors, header))
 
 
 def convert_checkpoint(
@@ -251,6 +251,11 @@ def fitting(
     CheckpointError
         If anything does not fit; the text begins with a verb.
     """
+    if config.get("decoder_only"):
+        raise CheckpointError(
+            "holds a decoder without its encoder: use it with load_model and a store "
+            "of features, or take the whole model's file."
+        )
     builder = ARCHITECTURES.get(architecture)
     if builder is None:
         raise CheckpointError(
@@ -270,14 +275,20 @@ def fitting(
     for name, tensor in expected.items():
         if name.endswith(".num_batches_tracked") and name not in state_dict:
             state_dict[name] = torch.zeros((), dtype=tensor.dtype)
-    _compare(architecture, expected, state_dict)
+    compare(architecture, expected, state_dict)
     return state_dict
 
 
-def _compare(
+def compare(
     architecture: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
 ) -> None:
-    """Name what is missing, surplus, of another shape, or not a number."""
+    """Refuse weights that do not fit a network, with the names of those.
+
+    Raises
+    ------
+    CheckpointError
+        If any is missing, surplus, of another shape or type, or not a number.
+    """
     wrong = {
         "missing": [n for n in expected if n not in found],
         "not part of it": [n for n in found if n not in expected],
@@ -338,7 +349,8 @@ def _architecture_of(network: nn.Module) -> str:
     )
 
 
-def _on_disk(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def on_disk(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return a weight as it is written, an own copy in ``dtype``."""
     tensor = tensor.detach().cpu()
     if dtype is not None and tensor.is_floating_point():
         tensor = tensor.to(dtype)
@@ -347,7 +359,7 @@ def _on_disk(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write beside the target, then move: never half a file under its name."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:

@@ -341,9 +341,13 @@ def load_model(
         info = get_info(os.fspath(name_or_path))
         path = fetch_model(info, progress, cancelled)
     checkpoint = read_checkpoint(path)
-    network = build_network(checkpoint)
     if info is None:
         info = _info_of_file(path, checkpoint)
+    if checkpoint.config.get("decoder_only"):
+        from napari_clickseg.models.decoder_only import decoder_model
+
+        return decoder_model(checkpoint, info, device, precision, optimise)
+    network = build_network(checkpoint)
     if not hasattr(network, "decode_clicks"):
         from napari_clickseg.models.interactive import of_file
 

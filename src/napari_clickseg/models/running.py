@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -47,15 +49,30 @@ def run_network(
     return logits
 
 
-def fold_carefully(network: nn.Module, name: str) -> None:
-    """Fold batch norm and make sure that the answer stays the same."""
+def fold_carefully(
+    network: nn.Module, name: str, answer: Callable[[], Tensor] | None = None
+) -> None:
+    """Fold batch norm and make sure that the answer stays the same.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode; its weights change.
+    name : str
+        Of the model, for messages.
+    answer : callable, optional
+        Runs the network once on something small and returns logits; by default on an
+        image with a click.
+    """
     steps = torch.linspace(0, 1, 3 * 65 * 65)
     image = (0.5 + 0.5 * torch.sin(900 * steps)).view(1, 3, 65, 65)
     points = torch.tensor([[[32.0, 30.0, 0.0], [-1.0, -1.0, -1.0]]])
     answers: list[Tensor] = []
 
     def run() -> None:
-        answers.append(run_network(network, image, points))
+        answers.append(
+            run_network(network, image, points) if answer is None else answer()
+        )
 
     fold_batch_norm(network, run)
     run()

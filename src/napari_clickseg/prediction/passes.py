@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -193,6 +194,16 @@ class Passes:
             torch.cat([planes.flip(3) if copy else planes for copy in copies])
         )
 
+    def encode(
+        self, image: ImageSource, box: Box, size: Size, copies: Sequence[bool]
+    ) -> Any:
+        """Encode copies of a window, or have a model with a store look them up."""
+        planes = partial(self.planes, image, box, size, copies)
+        look_up = getattr(self.model, "encode_view", None)
+        if look_up is not None:
+            return look_up(image, box, size, copies, planes)
+        return self.model.encode(planes())
+
     def batch(
         self,
         image: ImageSource,
@@ -240,7 +251,7 @@ class Passes:
         if key in self._features:
             self._features.move_to_end(key)
             return self._features[key]
-        features = self.model.encode(self.planes(image, box, size, (flipped,)))
+        features = self.encode(image, box, size, (flipped,))
         if size[0] * size[1] <= KEEP_PIXELS:
             self._features[key] = features
             while len(self._features) > KEPT:

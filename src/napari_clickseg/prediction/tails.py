@@ -152,9 +152,7 @@ class Tails:
             return self._tails[key]
 
         def encode() -> Any:
-            return model.encode(
-                passes.planes(request.image, view.box, view.size, copies)
-            )
+            return passes.encode(request.image, view.box, view.size, copies)
 
         features = self._encoding(encode, network, sites, where)
         tail = record(
@@ -165,6 +163,31 @@ class Tails:
         if reuse:
             _keep(self._tails, key, tail)
         return tail
+
+    def plain(
+        self, request: Request, view: View, copies: Sequence[bool], *, limit: int | None
+    ) -> Tensor:
+        """Return the model's own answer to copies of a view, (copies, 1, h, w).
+
+        All at once, since that is how the published numbers came about: one by one,
+        other kernels round otherwise, and refinement makes much of it.
+        """
+        passes = self._passes
+        passes.last_size, passes.last_batch = view.size, 1
+        points = passes.points(
+            request.clicks,
+            request.before,
+            view.box,
+            view.size,
+            copies,
+            limit=limit,
+        )
+        window = request.before.window(view.box)
+        previous = passes.previous(window, view.size, copies)
+        planes = passes.planes(request.image, view.box, view.size, copies)
+        with torch.inference_mode():
+            features = passes.model.encode(planes)
+            return passes.decode(features, points, previous, view.size)
 
     def _known(self, request: Request) -> torch.nn.Module:
         """Return the network, and drop what was kept of another or another image."""

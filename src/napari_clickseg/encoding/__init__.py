@@ -1,0 +1,1 @@
+"""Images encoded ahead of time: a store of features, and filling it in parallel."""
