@@ -18,11 +18,10 @@ from napari_clickseg.prediction.settings import (
 )
 from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session.refining import (
+    Disobeyed,
     Refinement,
     as_refinement,
-    disobeyed,
     in_use,
-    notice_of,
 )
 
 if TYPE_CHECKING:
@@ -223,8 +222,10 @@ class Asking:
         )
         self.seconds += prediction.seconds
         self._tell(prediction.notices)
-        if notice := notice_of(clicks, *disobeyed(prediction)):
-            self._tell((notice,))
+        # Before that, the refinement may yet succeed.
+        if prediction.settled:
+            notice = Disobeyed.of(prediction).notice(clicks)
+            self._tell((notice,) if notice else ())
         return prediction
 
     def _tell(self, notices: tuple[str, ...]) -> None:

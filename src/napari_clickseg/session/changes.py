@@ -22,7 +22,7 @@ class Change:
     kind : str
         ``"add"``, ``"move"``, ``"radius"``, ``"remove"``, ``"clicks"``, ``"mask"``,
         ``"labels"``, ``"update"``, ``"settle"``, ``"commit"``, ``"reopen"``,
-        ``"delete"``, ``"discard"``, ``"undo"`` or ``"redo"``.
+        ``"delete"``, ``"discard"``, ``"undo"``, ``"redo"`` or ``"automatic"``.
     bbox : Box or None
         Smallest box around all pixels that changed; None where none did.
     mask : ndarray of bool, shape of ``bbox``, or None
@@ -47,6 +47,8 @@ class Change:
     corrected : tuple of int
         Those of them that a local correction honours: the pixel has the label
         now, and with it no more than a small spot around it.
+    contradicted : tuple of int
+        Those of them that a later click on the same pixel takes back.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Change:
     label: int | None = None
     unsatisfied: tuple[int, ...] = ()
     corrected: tuple[int, ...] = ()
+    contradicted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

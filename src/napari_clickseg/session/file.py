@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,22 @@ from napari_clickseg import __version__
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
 from napari_clickseg.errors import ClickSegError, SessionError
-from napari_clickseg.prediction.settings import (
-    Prediction,
-    PredictionSettings,
-    PredictorState,
-)
+from napari_clickseg.prediction.settings import Prediction, PredictionSettings
 from napari_clickseg.session.draft import Draft, Step
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.objects import Objects, SegmentedObject
+from napari_clickseg.session.packing import (
+    Arrays,
+    pack_patch,
+    pack_state,
+    unpack_patch,
+    unpack_state,
+)
 from napari_clickseg.session.patches import Patch
 
-FORMAT, VERSION = "napari-clickseg session", 1
+FORMAT, VERSION = "napari-clickseg session", 2
+#: Version 1 knew neither refinements nor radii; what it holds is read as it was.
+READABLE = (1, VERSION)
 #: Images in memory of at most this many bytes are put into the file.
 IMAGE_LIMIT = 2**26
 _TEXT = "session.json"
@@ -71,7 +74,7 @@ class SessionRecord:
 
 def write(record: SessionRecord, path: Path) -> Path:
     """Write a session file; an older one stays until the new one is complete."""
-    arrays = _Arrays()
+    arrays = Arrays()
     text = {
         "format": FORMAT,
         "version": VERSION,
@@ -121,7 +124,7 @@ def read(path: Path) -> SessionRecord:
         with zipfile.ZipFile(path) as archive:
             text = json.loads(archive.read(_TEXT))
             _check_version(text, path)
-            return _unpack(text, _Arrays(archive))
+            return _unpack(text, Arrays(archive))
     except FileNotFoundError as error:
         raise SessionError(
             f"There is no session file {path}. Check the path."
@@ -146,41 +149,6 @@ def read(path: Path) -> SessionRecord:
         ) from error
 
 
-class _Arrays:
-    """Arrays of a file, each stored once, named by their content."""
-
-    def __init__(self, archive: zipfile.ZipFile | None = None) -> None:
-        self._archive = archive
-        self._members: dict[str, bytes] = {}
-        self._read: dict[str, NDArray[Any]] = {}
-
-    def put(self, array: NDArray[Any] | None) -> str | None:
-        """Keep an array for writing and return its name."""
-        if array is None:
-            return None
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-        content = buffer.getvalue()
-        name = f"arrays/{hashlib.sha256(content).hexdigest()[:32]}.npy"
-        self._members[name] = content
-        return name
-
-    def write(self, archive: zipfile.ZipFile) -> None:
-        """Write all arrays that were put in."""
-        for name, content in self._members.items():
-            archive.writestr(name, content)
-
-    def get(self, name: str) -> NDArray[Any]:
-        """Read an array; one name always gives the same, read-only one."""
-        if name not in self._read:
-            assert self._archive is not None
-            content = io.BytesIO(self._archive.read(name))
-            array = np.lib.format.read_array(content, allow_pickle=False)
-            array.flags.writeable = False
-            self._read[name] = array
-        return self._read[name]
-
-
 def _plain(value: Any) -> Any:
     """Return a NumPy number as the Python number that JSON knows."""
     if isinstance(value, np.generic):
@@ -194,15 +162,15 @@ def _check_version(text: Any, path: Path) -> None:
             f"{path} is not a session file of napari-clickseg. Choose a file that "
             "ClickSession.save wrote."
         )
-    if text.get("version") != VERSION:
+    if text.get("version") not in READABLE:
         raise SessionError(
             f"{path} has version {text.get('version')} of the session format "
             f"({text.get('written_by', 'unknown program')}); this program reads "
-            f"version {VERSION}. Update napari-clickseg, or save it again there."
+            f"versions up to {VERSION}. Update napari-clickseg, or save it again there."
         )
 
 
-def _unpack(text: dict[str, Any], arrays: _Arrays) -> SessionRecord:
+def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
     settings = PredictionSettings(**text["settings"])
     image = dict(text["image"])
     pixels = image.pop("pixels")
@@ -222,11 +190,11 @@ def _unpack(text: dict[str, Any], arrays: _Arrays) -> SessionRecord:
     )
 
 
-def _pack_object(each: SegmentedObject, arrays: _Arrays) -> dict[str, Any]:
+def _pack_object(each: SegmentedObject, arrays: Arrays) -> dict[str, Any]:
     drafts = [_pack_draft(draft, arrays, brief=True) for draft in each.drafts]
     return {
         "label": each.label,
-        "pixels": _pack_patch(each.pixels, arrays),
+        "pixels": pack_patch(each.pixels, arrays),
         "drafts": drafts,
         "seconds": each.seconds,
         "time": each.time,
@@ -236,16 +204,14 @@ def _pack_object(each: SegmentedObject, arrays: _Arrays) -> dict[str, Any]:
 
 
 def _unpack_object(
-    text: dict[str, Any], arrays: _Arrays, settings: PredictionSettings
+    text: dict[str, Any], arrays: Arrays, settings: PredictionSettings
 ) -> SegmentedObject:
-    pixels = _unpack_patch(text["pixels"], arrays)
+    pixels = unpack_patch(text["pixels"], arrays)
     drafts = [_unpack_draft(d, arrays, settings, pixels) for d in text["drafts"]]
     return SegmentedObject(**{**text, "pixels": pixels, "drafts": tuple(drafts)})
 
 
-def _pack_draft(
-    draft: Draft, arrays: _Arrays, *, brief: bool = False
-) -> dict[str, Any]:
+def _pack_draft(draft: Draft, arrays: Arrays, *, brief: bool = False) -> dict[str, Any]:
     """Return a draft as JSON.
 
     ``brief``: without the answer's pixels, which are those of the committed
@@ -254,14 +220,14 @@ def _pack_draft(
     last = draft.steps[-1].prediction if draft.steps else None
     return {
         "clicks": [click.to_dict() for click in draft.clicks],
-        "base": None if draft.base is None else _pack_state(draft.base, arrays),
+        "base": None if draft.base is None else pack_state(draft.base, arrays),
         "before": draft.before,
         "steps": [
             {"count": s.count, "settle": s.settle, "visible": s.visible}
             for s in draft.steps
         ],
         "last": None if last is None else _pack_prediction(last, arrays, brief),
-        "answer": None if brief else _pack_patch(draft.answer, arrays),
+        "answer": None if brief else pack_patch(draft.answer, arrays),
         "label": draft.label,
         "opened": None if draft.opened is None else _pack_object(draft.opened, arrays),
         "started": draft.started,
@@ -271,7 +237,7 @@ def _pack_draft(
 
 def _unpack_draft(
     text: dict[str, Any],
-    arrays: _Arrays,
+    arrays: Arrays,
     settings: PredictionSettings,
     pixels: Patch | None = None,
 ) -> Draft:
@@ -289,7 +255,7 @@ def _unpack_draft(
         steps[-1] = replace(steps[-1], prediction=last)
     draft = Draft(
         clicks=tuple(Click.from_dict(click) for click in text["clicks"]),
-        base=None if text["base"] is None else _unpack_state(text["base"], arrays),
+        base=None if text["base"] is None else unpack_state(text["base"], arrays),
         before=text["before"],
         steps=tuple(steps),
         label=text["label"],
@@ -299,7 +265,7 @@ def _unpack_draft(
     if text["opened"] is not None:
         draft = replace(draft, opened=_unpack_object(text["opened"], arrays, settings))
     if text["answer"] is not None:
-        draft = replace(draft, answer=_unpack_patch(text["answer"], arrays))
+        draft = replace(draft, answer=unpack_patch(text["answer"], arrays))
     return draft.shown()
 
 
@@ -310,27 +276,30 @@ def _answer_of(pixels: Patch, threshold: float) -> Patch:
     return Patch(pixels.box, np.where(pixels.values > 0, inside, np.float32(0)))
 
 
-def _pack_prediction(last: Prediction, arrays: _Arrays, brief: bool) -> dict[str, Any]:
+def _pack_prediction(last: Prediction, arrays: Arrays, brief: bool) -> dict[str, Any]:
     state = last.state
     if brief:
         state = replace(state, box=None, probability=None)
     return {
         "answer": None
         if brief
-        else _pack_patch(Patch(last.box, last.probability), arrays),
-        "state": _pack_state(state, arrays),
+        else pack_patch(Patch(last.box, last.probability), arrays),
+        "state": pack_state(state, arrays),
         "settled": last.settled,
         "seconds": last.seconds,
         "notices": last.notices,
+        "unsatisfied": last.unsatisfied,
+        "corrected": last.corrected,
+        "contradicted": last.contradicted,
     }
 
 
 def _unpack_prediction(
-    text: dict[str, Any], arrays: _Arrays, answer: Patch | None
+    text: dict[str, Any], arrays: Arrays, answer: Patch | None
 ) -> Prediction:
-    state = _unpack_state(text["state"], arrays)
+    state = unpack_state(text["state"], arrays)
     if answer is None:
-        answer = _unpack_patch(text["answer"], arrays)
+        answer = unpack_patch(text["answer"], arrays)
     else:
         state = replace(state, box=answer.box, probability=answer.values)
     return Prediction(
@@ -340,36 +309,8 @@ def _unpack_prediction(
         settled=text["settled"],
         seconds=text["seconds"],
         notices=tuple(text["notices"]),
+        # Since version 2.
+        unsatisfied=tuple(text.get("unsatisfied", ())),
+        corrected=tuple(text.get("corrected", ())),
+        contradicted=tuple(text.get("contradicted", ())),
     )
-
-
-def _pack_patch(patch: Patch, arrays: _Arrays) -> dict[str, Any]:
-    return {"box": patch.box, "values": arrays.put(patch.values)}
-
-
-def _unpack_patch(text: dict[str, Any], arrays: _Arrays) -> Patch:
-    return Patch(Box(*text["box"]), arrays.get(text["values"]))
-
-
-def _pack_state(state: PredictorState, arrays: _Arrays) -> dict[str, Any]:
-    """Return all fields of a predictor's state, whatever they are."""
-    packed: dict[str, Any] = {}
-    for each in fields(state):
-        value = getattr(state, each.name)
-        if isinstance(value, Box):
-            value = {"box": value}
-        elif isinstance(value, np.ndarray):
-            value = {"array": arrays.put(value)}
-        packed[each.name] = value
-    return packed
-
-
-def _unpack_state(text: dict[str, Any], arrays: _Arrays) -> PredictorState:
-    values = {}
-    for name, value in text.items():
-        if isinstance(value, dict) and "box" in value:
-            value = Box(*value["box"])
-        elif isinstance(value, dict):
-            value = arrays.get(value["array"])
-        values[name] = value
-    return PredictorState(**values)

@@ -13,7 +13,7 @@ from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.patches import NOWHERE, Patch, difference
-from napari_clickseg.session.refining import disobeyed
+from napari_clickseg.session.refining import Disobeyed
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,6 @@ class Moments:
         labels_box = _changed_objects(self._told_objects, state.objects)
         box = mask_box.union(labels_box)
         self._told_mask, self._told_objects = mask, state.objects
-        unsatisfied, corrected = disobeyed(state.draft.newest)
         self.change = Change(
             kind,
             bbox=None if box.empty else box,
@@ -103,8 +102,7 @@ class Moments:
             seconds=asking.seconds if asking else 0.0,
             notices=asking.notices if asking else (),
             label=label,
-            unsatisfied=unsatisfied,
-            corrected=corrected,
+            **Disobeyed.of(state.draft.newest)._asdict(),
         )
         return self.change
 

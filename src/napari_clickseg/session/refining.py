@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import SettingsError
 from napari_clickseg.prediction.settings import Prediction
 from napari_clickseg.refinement.settings import RefinementSettings
 
-__all__ = [
-    "Refinement",
-    "as_plain",
-    "as_refinement",
-    "disobeyed",
-    "in_use",
-    "notice_of",
-]
+__all__ = ["Disobeyed", "Refinement", "as_plain", "as_refinement", "in_use"]
 
 #: A refinement as scripts write it: a name, settings, or their fields.
 Refinement = RefinementSettings | str | Mapping[str, Any] | None
@@ -79,40 +72,52 @@ def in_use(said: RefinementSettings, model: Any) -> RefinementSettings:
     return own.updated(changes)
 
 
-def disobeyed(prediction: Prediction | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the clicks that the model itself did not follow, and those corrected.
+class Disobeyed(NamedTuple):
+    """Clicks that the model itself did not follow, by their numbers from 0.
 
-    Returns
-    -------
-    unsatisfied, corrected : tuple of int
-        Numbers of clicks from 0, ascending; the second are part of the first.
+    Parameters
+    ----------
+    unsatisfied : tuple of int
+        All of them, ascending.
+    corrected : tuple of int
+        Those of them that a local correction honours.
+    contradicted : tuple of int
+        Those of them that a later click on the same pixel takes back.
     """
-    if prediction is None:
-        return (), ()
-    corrected = tuple(sorted(prediction.corrected))
-    return tuple(sorted({*prediction.unsatisfied, *corrected})), corrected
+
+    unsatisfied: tuple[int, ...] = ()
+    corrected: tuple[int, ...] = ()
+    contradicted: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, prediction: Prediction | None) -> Disobeyed:
+        """Return those of an answer."""
+        if prediction is None:
+            return cls()
+        corrected = tuple(sorted(prediction.corrected))
+        contradicted = tuple(sorted(prediction.contradicted))
+        all_of_them = {*prediction.unsatisfied, *corrected, *contradicted}
+        return cls(tuple(sorted(all_of_them)), corrected, contradicted)
+
+    def notice(self, clicks: Clicks) -> str:
+        """Return what to tell of them; "" where there is nothing to tell."""
+        left = set(self.unsatisfied) - {*self.corrected, *self.contradicted}
+        if left:
+            return (
+                f"The model cannot be brought to follow {_named(clicks, left)}. Click "
+                "beside it, take back a click that says the opposite, or paint there."
+            )
+        if self.corrected:
+            return (
+                f"The model does not follow {_named(clicks, self.corrected)}: only a "
+                "small spot there was set as you said. More clicks nearby help."
+            )
+        return ""
 
 
-def notice_of(
-    clicks: Clicks, unsatisfied: Sequence[int], corrected: Sequence[int]
-) -> str:
-    """Return what to tell about clicks that the model did not follow; "" for none."""
-    left = [index for index in unsatisfied if index not in corrected]
-    if left:
-        return (
-            f"The model cannot be brought to follow {_named(clicks, left)}. Click "
-            "beside it, take back a click that says the opposite, or paint there."
-        )
-    if corrected:
-        return (
-            f"The model does not follow {_named(clicks, corrected)}: only a small spot "
-            "there was set as you said. More clicks nearby help."
-        )
-    return ""
-
-
-def _named(clicks: Clicks, indices: Sequence[int]) -> str:
-    shown = [f"({clicks[i].row:.0f}, {clicks[i].col:.0f})" for i in indices[:3]]
+def _named(clicks: Clicks, indices: Collection[int]) -> str:
+    first = sorted(indices)[:3]
+    shown = [f"({clicks[i].row:.0f}, {clicks[i].col:.0f})" for i in first]
     more = ", ..." if len(indices) > 3 else ""
     noun = "the click at" if len(indices) == 1 else "the clicks at"
     return f"{noun} {', '.join(shown)}{more}"
