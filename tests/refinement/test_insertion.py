@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_clickseg.errors import ClickSegError, RefinementError
+from napari_clickseg.errors import Cancelled, ClickSegError, RefinementError
 from napari_clickseg.networks.unet import UNet
 from napari_clickseg.refinement.insertion import interactive_points, record
 from napari_clickseg.refinement.layers import make_layer
@@ -249,6 +249,33 @@ def test_inference_mode_is_no_obstacle(device, reads):
     tail(layer).square().sum().backward()
     assert layer.map.grad.abs().max() > 0
     assert layer.map.device.type == device
+
+
+def test_recording_inside_inference_mode():
+    net = unet()
+    with torch.inference_mode():
+        x = image() * 2
+        tail = record(net, ["down.1"], lambda: net(x))
+        assert torch.equal(tail(tail.features[0]), tail.output)
+    assert not tail.complete, tail.reason
+    layer = make_layer("bmconv", tail.features[0])
+    tail(layer).square().sum().backward()
+    assert layer.map.grad.abs().max() > 0
+
+
+def test_other_errors_are_passed_on():
+    """Neither a wish to stop nor missing memory is the tape's fault."""
+    net, x = unet(3), image()
+    for error in (Cancelled("stop"), MemoryError()):
+        calls = iter([True, False])
+
+        def run(calls: Any = calls, error: Any = error) -> Tensor:
+            if not next(calls):
+                raise error
+            return net(x)
+
+        with pytest.raises(type(error)):
+            record(net, ["up.0.convolve.0"], run)
 
 
 def test_under_autocast():

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from napari_clickseg.errors import RefinementError
+from napari_clickseg.device import is_out_of_memory
+from napari_clickseg.errors import ClickSegError, RefinementError
 from napari_clickseg.refinement.sites import Site, Watch, map_tensors
 from napari_clickseg.refinement.tape import (
     READS,
@@ -198,7 +199,9 @@ class Tail:
                 self._tape.careful = known[key]
                 return ""
             reason = self._follows()
-        except Exception as error:  # noqa: BLE001  whatever a torch function raises
+        except Exception as error:
+            if isinstance(error, ClickSegError) or is_out_of_memory(error):
+                raise  # no fault of the tape
             return f"a recorded call cannot run again ({error})"
         if not reason:
             known[key] = self._tape.careful
@@ -236,6 +239,8 @@ class Tail:
                         torch.autograd.grad(answer.sum(), values, allow_unused=True)
                     return ""
                 except RuntimeError as error:
+                    if is_out_of_memory(error):
+                        raise
                     reason = f"no gradient: {error}"
         return reason
 
