@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from napari_clickseg.errors import ClickSegError
 from napari_clickseg.evaluation.metrics import MAX_CLICKS
+from napari_clickseg.models.factories import factory_name, split_factory
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.refinement.settings import RefinementSettings
 
@@ -98,7 +99,9 @@ class MethodOptions:
 
 
 def model_name(model: str) -> str:
-    """Return a model's name in tables: a file gives its stem."""
+    """Return a model's name in tables: a file gives its stem, a function its name."""
+    if split_factory(model):
+        return factory_name(model)
     if os.sep in model or model.endswith((".pth", ".pt", ".safetensors")):
         return os.path.splitext(os.path.basename(model))[0]  # noqa: PTH119, PTH122
     return model

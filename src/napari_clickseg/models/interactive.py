@@ -7,7 +7,6 @@ or inside the module, and its few parameters are optimised until the answer obey
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +33,7 @@ from napari_clickseg.models.registry import ModelInfo, factory_info, registry_mo
 from napari_clickseg.models.taking_in import (
     as_module,
     choose_sites,
+    copied,
     first_channels,
     fitted,
     hash_weights,
@@ -103,7 +103,7 @@ class InteractiveModel:
         )
         self.network = module
         if self.device.type != "cpu" or self.dtype != torch.float32:
-            self.network = copy.deepcopy(module).to(self.device, self.dtype)
+            self.network = copied(module).to(self.device, self.dtype)
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,15 +27,14 @@ from napari_clickseg.refinement.points import InteractivePoint, interactive_poin
 def as_module(given: Any) -> nn.Module:
     """Return a copy of the module that shares its tensors, and asks no gradients."""
     if isinstance(given, torch.export.ExportedProgram):
-        # One flat graph otherwise, whose parts have no names.
-        given = torch.export.unflatten(given)
-    elif isinstance(given, torch.jit.ScriptModule):
+        return _from_export(given)
+    if isinstance(given, torch.jit.ScriptModule):
         raise ModelError(
             "A TorchScript module cannot be made interactive: what it calls inside "
             "can be neither seen nor changed, so no layer can be put there. Give the "
             "Python module it was made of, or export that with torch.export."
         )
-    elif isinstance(given, nn.DataParallel | nn.parallel.DistributedDataParallel):
+    if isinstance(given, nn.DataParallel | nn.parallel.DistributedDataParallel):
         given = given.module
     given = getattr(given, "_orig_mod", given)  # what torch.compile wraps
     if not isinstance(given, nn.Module):
@@ -58,13 +58,39 @@ def as_module(given: Any) -> nn.Module:
             plain = plain.to("cpu", torch.float32)
         parameter = isinstance(tensor, nn.Parameter)
         shared[id(tensor)] = nn.Parameter(plain, False) if parameter else plain
+    return copied(given, shared)
+
+
+def copied(module: nn.Module, shared: dict[int, Any] | None = None) -> nn.Module:
+    """Return a copy that shares what ``shared`` says, by the ids of the originals.
+
+    Raises
+    ------
+    ModelError
+        If the module holds something that cannot be copied.
+    """
     try:
-        return copy.deepcopy(given, shared)
+        return copy.deepcopy(module, shared)
     except Exception as error:
         raise ModelError(
             f"The module cannot be copied ({type(error).__name__}: {error}). Build it "
-            "anew and load its weights, then give that."
+            "anew and load its weights, then give that. Exported programs run as they "
+            "were exported only: on the CPU, in float32."
         ) from error
+
+
+def _from_export(program: torch.export.ExportedProgram) -> nn.Module:
+    """Return the modules of an exported program with their names.
+
+    As one graph, which ``program.module()`` is, its parts have none.
+    """
+    with warnings.catch_warnings():
+        # torch copies parts of itself here that complain about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        module = torch.export.unflatten(program)
+    for part in module.modules():
+        part.training = False  # that was decided at the export
+    return module.requires_grad_(False)
 
 
 def first_channels(module: nn.Module) -> int | None:
@@ -82,7 +108,7 @@ def fitted(
     multiple: int | None,
 ) -> Adapter:
     """Try the module out; find what was not told of it."""
-    raw = adapter.output if callable(adapter.output) else find_maps
+    raw = adapter.read if callable(adapter.output) else find_maps
 
     @torch.inference_mode()
     def run(size: tuple[int, int], batch: int = 1) -> Tensor:
