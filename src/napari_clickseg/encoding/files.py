@@ -18,6 +18,7 @@ from napari_clickseg.errors import StoreError
 LOG = logging.getLogger("napari_clickseg")
 #: Unfinished files of other machines are taken for abandoned after so many seconds.
 ABANDONED = 3600.0
+WINDOWS = os.name == "nt"
 #: Folder of a store where unfinished files are.
 INCOMING = "incoming"
 
@@ -109,7 +110,7 @@ def into_place(part: Path, target: Path) -> None:
         part.replace(target)
     except PermissionError:
         # Windows does not replace a file that is being read; it is the same one.
-        if os.name == "posix" or not target.exists():
+        if not WINDOWS or not target.exists():
             raise
 
 
