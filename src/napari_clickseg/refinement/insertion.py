@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from napari_clickseg.errors import RefinementError
 from napari_clickseg.refinement.points import InteractivePoint, interactive_points
+from napari_clickseg.refinement.recorder import Recorder, plain
 from napari_clickseg.refinement.sites import Site, Watch
 from napari_clickseg.refinement.tail import Tail
-from napari_clickseg.refinement.tape import Recorder, plain
 
 __all__ = ["InteractivePoint", "Site", "Tail", "interactive_points", "record"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,16 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from napari_clickseg.device import is_out_of_memory
 from napari_clickseg.errors import ClickSegError, RefinementError
+from napari_clickseg.refinement.recorder import READS, Recorder, plain
 from napari_clickseg.refinement.sites import Site, Watch, map_tensors
-from napari_clickseg.refinement.tape import (
-    READS,
-    Recorder,
-    Tape,
-    UnfaithfulError,
-    Value,
-    laid_out,
-    plain,
-)
+from napari_clickseg.refinement.tape import Tape, UnfaithfulError, Value, laid_out
 
 #: How far a tail may be from the module's own answer, relative to its largest
 #: value: in float32, in half precision (which the tail does not share), and where
@@ -172,7 +166,7 @@ class Tail:
             recorder.doubts.append("the output could not be followed to the sites")
         reason = recorder.doubts[0] if recorder.doubts else ""
         if slot is not None and not reason:
-            self._tape = Tape(recorder, slot)
+            self._tape = Tape(recorder.steps, recorder.storages, slot)
             reason = self._why_not()
         if reason:
             self._give_up(reason)
@@ -208,41 +202,49 @@ class Tail:
         return reason
 
     def _follows(self) -> str:
-        """Try other features and the way back: the expensive part, done once."""
+        """Compare with the whole module elsewhere, and the way back."""
+        tape = self._tape
+        assert tape is not None
         generator = torch.Generator().manual_seed(0)
-        others = []
+        shifts = []
         for feature in self.features:
-            noise = torch.randn(feature.shape, generator=generator)
-            spread = feature.std(correction=0).clamp(min=1e-3)
-            others.append(feature + 0.1 * spread * noise.to(feature))
-        assert self._tape is not None
-        with torch.no_grad():
-            changes = self._tape.run(others, self.features) - self.output
-            expected = self._whole(others) - self.output
-        size, gap = expected.abs().max(), (changes - expected).abs().max()
-        scale = self.output.abs().max()
-        limit = self._tolerance * scale * 3 + (0.01 if self._exact else 0.3) * size
-        if not gap <= limit:
+            noise = torch.randn(feature.shape, generator=generator).to(feature)
+            shifts.append(0.1 * feature.std(correction=0).clamp(min=1e-3) * noise)
+        weights = torch.randn(self.output.shape, generator=generator).to(self.output)
+        try:
+            expected, wanted = _with_slopes(self._whole, shifts, weights)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            with torch.no_grad():  # as it stands, autograd cannot go through
+                expected, wanted = self._whole([_Shift(x) for x in shifts]), None
+        for tape.careful in (False, True):
+            try:
+                found, slopes = _with_slopes(
+                    lambda values: tape.run(values, self.features), shifts, weights
+                )
+                break
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                reason = f"no gradient: {error}"
+        else:
+            return reason
+        size, gap = (expected - self.output).abs().max(), (found - expected).abs().max()
+        limit = self._tolerance * 3 * self.output.abs().max()
+        if not gap <= limit + (0.01 if self._exact else 0.3) * size:
             return "not everything that happens could be seen"
-        return self._back(others)
+        if wanted is not None and not self._same_way(slopes, wanted):
+            return "the module has a gradient of its own"
+        return ""
 
-    def _back(self, others: Sequence[Tensor]) -> str:
-        """Try the gradient, at first without copies before changes in place."""
-        assert self._tape is not None
-        for careful in (False, True):
-            self._tape.careful = careful
-            with torch.inference_mode(False), torch.enable_grad():
-                values = [plain(x).requires_grad_() for x in others]
-                try:
-                    answer = self._tape.run(values, self.features)
-                    if answer.requires_grad:
-                        torch.autograd.grad(answer.sum(), values, allow_unused=True)
-                    return ""
-                except RuntimeError as error:
-                    if is_out_of_memory(error):
-                        raise
-                    reason = f"no gradient: {error}"
-        return reason
+    def _same_way(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
+        """Whether gradients agree, as far as the module's precision lets them."""
+        limit = 0.05 if self._exact else 0.9
+        pairs = list(zip(found, wanted, strict=True))
+        size = max(float(w.norm()) for _, w in pairs)
+        gap = max(float((f - w).norm()) for f, w in pairs)
+        return gap <= limit * size or gap < 1e-6 or not math.isfinite(size)
 
     @property
     def _tolerance(self) -> float:
@@ -259,6 +261,31 @@ class Tail:
         return torch.allclose(
             found, expected, rtol=0, atol=self._tolerance * scale, equal_nan=True
         )
+
+
+class _Shift:
+    """Adds to whatever arrives at a site."""
+
+    def __init__(self, shift: Tensor) -> None:
+        self.shift = shift
+
+    def __call__(self, feature: Tensor) -> Tensor:
+        return feature + self.shift
+
+
+def _with_slopes(
+    run: Callable[[Sequence[Value]], Tensor], shifts: Sequence[Tensor], weights: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the answer to shifted features, and its gradient by the shifts."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = [plain(shift).requires_grad_() for shift in shifts]
+        answer = run([_Shift(leaf) for leaf in leaves])
+        if not answer.requires_grad:
+            return answer.detach(), [torch.zeros_like(leaf) for leaf in leaves]
+        slopes = torch.autograd.grad(
+            answer, leaves, plain(weights), allow_unused=True, materialize_grads=True
+        )
+    return answer.detach(), list(slopes)
 
 
 class _WithGradients(TorchFunctionMode):
