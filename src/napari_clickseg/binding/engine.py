@@ -153,7 +153,7 @@ class Engine:
         """Call an edit of the session by its name."""
         session = self._session(plane)
         session.overlap = options.overlap  # type: ignore[assignment]
-        if session.pending and name == "commit":
+        if name == "start_from_model" or (session.pending and name == "commit"):
             self._prepare(plane, options)
         result = getattr(session, name)(*args, **keywords)
         change: Change | None = session.change

@@ -111,6 +111,13 @@ class Navigation(Saving):
         self.shown_object = None
         self.edit(lambda engine, plane, o: engine.call(plane, o, "reopen", label))
 
+    def _act_start_from_model(self) -> None:
+        self.edit(
+            lambda engine, plane, o: engine.call(
+                plane, o, "start_from_model", predict=False
+            )
+        )
+
     def _act_toggle_refinement(self) -> None:
         """Refine by the method used last, or take the network's own answers."""
         method = self.choices.refinement.method

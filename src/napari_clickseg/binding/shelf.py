@@ -52,6 +52,8 @@ class ModelFacts(NamedTuple):
     precision: str
     #: What a model that was made interactive is refined with by itself.
     refinement: RefinementSettings | None = None
+    #: Whether it answers without any click.
+    automatic: bool = False
 
 
 class ModelShelf:
@@ -107,7 +109,8 @@ class ModelShelf:
             return None
         precision = str(model.dtype).removeprefix("torch.")
         own = getattr(model, "refinement", None)
-        return ModelFacts(model.name, str(model.device), precision, own)
+        automatic = bool(getattr(model, "automatic", False))
+        return ModelFacts(model.name, str(model.device), precision, own, automatic)
 
     def forget(self) -> None:
         """Let go of all models."""

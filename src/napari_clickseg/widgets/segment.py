@@ -67,6 +67,11 @@ class SegmentWidget(QWidget):
         self.sign = SignSwitch(self._choose_sign)
         self.status = StatusLine(clicks.stop)
         self.resume = button("", "Clicks and objects of last time", clicks.resume)
+        self.automatic = button(
+            "Start from the model's own answer",
+            "This model answers without clicks; clicks then correct it",
+            lambda: clicks.act("start_from_model"),
+        )
         self.undo = button("Undo", "Ctrl+Z", lambda: clicks.act("undo"))
         self.redo = button("Redo", "Ctrl+Shift+Z", lambda: clicks.act("redo"))
         self.discard = button(
@@ -102,9 +107,8 @@ class SegmentWidget(QWidget):
             for name, (title, content) in self.sections.items()
         }
         top = form(("Image", self.image), ("Model", model))
-        self._lay_out(
-            top, self.status, self.resume, self.sign, back, self.commit, self.counter
-        )
+        buttons = (self.resume, self.automatic, self.sign, back, self.commit)
+        self._lay_out(top, self.status, *buttons, self.counter)
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
         self.refresh()
@@ -125,6 +129,8 @@ class SegmentWidget(QWidget):
         drafted = report is not None and report.drafted
         self.discard.setEnabled(drafted)
         self.commit.setEnabled(drafted)
+        facts = clicks.model_facts
+        self.automatic.setVisible(facts is not None and facts.automatic and not drafted)
         self.counter.setText(str(clicks.stats))
         self.resume.setText(clicks.resume_text)
         self.resume.setVisible(bool(clicks.resume_text))
