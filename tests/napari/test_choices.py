@@ -6,8 +6,8 @@ import pytest
 
 from napari_clickseg.binding.choices import CHOICES, Choices, Shown
 from napari_clickseg.errors import SettingsError
-from napari_clickseg.preferences import declared
 from napari_clickseg.prediction.settings import PredictionSettings
+from napari_clickseg.preferences import declared
 from napari_clickseg.refinement.settings import METHODS, RefinementSettings
 
 
