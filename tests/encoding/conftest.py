@@ -28,7 +28,7 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An InterFormer on MobileNetV2 with a decoder as small as it gets."""
     torch.manual_seed(3)
     network = InterFormerMobileNetV2(
-        channels=(8, 16, 32, 64), depths=(1, 1, 1, 1), width=16, head_channels=8
+        channels=(8, 16, 32, 64), depths=(1, 1, 1, 1), width=16, head_channels=16
     ).eval()
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_checkpoint(path, network, metadata={"name": "small", "licence": "none"})

@@ -112,13 +112,11 @@ def tiles_of(shape: Size, side: int) -> list[Box]:
 
 def tile_at(shape: Size, side: int, row: float, col: float) -> Box:
     """Return the tile in whose middle a position is, as nearly as there is one."""
-    return min(
-        tiles_of(shape, side),
-        key=lambda box: max(
-            abs((box.top + box.bottom - 1) / 2 - row),
-            abs((box.left + box.right - 1) / 2 - col),
-        ),
+    top, left = (
+        min(_starts(length, side), key=lambda n: abs(n + (side - 1) / 2 - place))
+        for length, place in zip(shape, (row, col), strict=True)
     )
+    return Box(top, left, top + min(side, shape[0]), left + min(side, shape[1]))
 
 
 def _starts(length: int, side: int) -> list[int]:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from napari_clickseg.device import choose_device
 from napari_clickseg.errors import CheckpointError, EncoderMissingError, StoreError
 from napari_clickseg.models.checkpoint import (
     ARCHITECTURES,
@@ -109,13 +110,14 @@ class DecoderModel(Model):
         precision: str | torch.dtype | None = None,
     ) -> DecoderModel:
         """Return the model on another device or in another precision."""
-        if device in (None, self.device) and precision in (None, self._precision):
+        device = self.device if device is None else choose_device(device)
+        if device == self.device and precision in (None, self._precision):
             return self
         return DecoderModel(
             self._exact,
             self.info,
             self.sha256,
-            self.device if device is None else device,
+            device,
             self._precision if precision is None else precision,
             self.optimise,
             example=self._example,
@@ -265,6 +267,7 @@ def _build(checkpoint: Checkpoint) -> tuple[nn.Module, Any, str]:
             network = builder(**config)
         parts = [str(part) for part in card["encoder"]["parts"]]
         for part in parts:
+            network.get_submodule(part)  # it must be there
             network.set_submodule(part, Absent())
         digest = str(card["encoder"]["hash"])
     except Exception as error:  # whatever strange arguments lead to

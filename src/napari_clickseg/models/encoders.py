@@ -80,10 +80,17 @@ def encoder_parts(network: nn.Module) -> tuple[str, ...]:
     for name, module in network.named_modules():
         inside = {f"{name}.{n}" if n else name for n, _ in module.named_modules()}
         known = any(name == p or name.startswith(f"{p}.") for p in parts)
-        holds = next(module.parameters(), None) is not None
-        if name and not known and holds and inside & encoding and not inside & decoding:
+        if name and not known and inside & encoding and not inside & decoding:
             parts.append(name)
-    return tuple(parts)
+    modules = [(part, network.get_submodule(part)) for part in parts]
+    if not any(True for _, module in modules for _ in module.parameters()):
+        return ()
+    # Constants count, too; what holds nothing at all stays where it is.
+    return tuple(part for part, module in modules if _holds(module))
+
+
+def _holds(module: nn.Module) -> bool:
+    return any(True for _ in (*module.parameters(), *module.buffers()))
 
 
 def _watch(network: nn.Module, ran: set[str], run: Callable[[], Any]) -> Any:
