@@ -45,7 +45,9 @@ def build(name: str) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def question(network: Any, dtype: torch.dtype = torch.float32) -> Callable[[], Tensor]:
+def question(
+    network: Any, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Callable[[], Tensor]:
     """Return a run of encode and decode, on an image and its mirror image."""
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(1, 3, *SIZE, generator=generator)
@@ -54,8 +56,9 @@ def question(network: Any, dtype: torch.dtype = torch.float32) -> Callable[[], T
     points[:, 0, :2] = torch.tensor([[12.25, 30.0], [12.25, SIZE[1] - 31.0]])
     points[:, 2, :2] = torch.tensor([[30.0, 9.5], [30.0, SIZE[1] - 10.5]])
     previous = torch.rand(2, 1, *SIZE, generator=generator)
-    if not network.normalises_input:
+    if not getattr(network, "normalises_input", True):
         image = image.to(dtype)
+    image, points, previous = (x.to(device) for x in (image, points, previous))
 
     def run() -> Tensor:
         encoded = network.encode_image(image)
@@ -149,8 +152,15 @@ def test_layers_begin_as_the_networks_own_answer(kind, place):
     assert torch.equal(tail(layer), tail.output)
 
 
-@pytest.mark.parametrize("name", ["ritm hrnet tiny", "ritm resnet34", "starter"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("ritm hrnet tiny", torch.bfloat16),
+        ("ritm resnet34", torch.bfloat16),
+        ("starter", torch.bfloat16),
+        ("starter", torch.float16),
+    ],
+)
 @pytest.mark.parametrize("place", ["rgb", "distmap", "f-brs-b", "f-brs-c"])
 def test_half_precision_has_a_tail_in_float32(name, dtype, place):
     network = build(name)
@@ -195,6 +205,23 @@ def test_places_survive_folding_and_the_working_copy(name):
         assert not tail.complete
         assert (tail.output - before).abs().max() <= 1e-3 * before.abs().max()
         assert_follows(tail, fast, site, run)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["ritm hrnet tiny", "fbrs resnet34", "starter"])
+def test_on_a_gpu(name, dtype):
+    network = working_copy(build(name), torch.device("cuda"), dtype, True)
+    run = question(network, dtype, "cuda")
+    for (site,) in network.places().values():
+        tail = record(network, [site], run)
+        assert not tail.complete, tail.reason
+        assert tail.features[0].device.type == "cuda"
+        for kind in ("sb", "bmsb-m", "bmconv"):
+            layer = make_layer(kind, tail.features[0], mirrored=True)
+            assert torch.equal(layer(tail.features[0]), tail.features[0])
+            tail(layer).square().mean().backward()
+            assert layer.bias.grad.abs().max() > 0
 
 
 def test_branches_of_one_network_together():
