@@ -189,13 +189,34 @@ class Model:
         """
         return {**self.info.learning_rates, **self._tuned}
 
-    def encode(self, image: Tensor) -> Features:
+    def prepare(self, image: Tensor) -> Tensor:
+        """Normalise an image, where the network does not do that itself.
+
+        The published code does so before it resizes a window; :meth:`encode` does
+        it where it was not done.
+
+        Parameters
+        ----------
+        image : Tensor, shape (N, 3, H, W)
+            RGB in [0, 1], float32, on any device.
+
+        Returns
+        -------
+        Tensor, shape (N, 3, H, W)
+            On :attr:`device`.
+        """
+        image = image.to(self.device, torch.float32)
+        return image if self._normalise is None else self._normalise(image)
+
+    def encode(self, image: Tensor, *, prepared: bool = False) -> Features:
         """Compute what no click changes.
 
         Parameters
         ----------
         image : Tensor, shape (N, 3, H, W)
             RGB in [0, 1], float32, on any device.
+        prepared : bool
+            It comes from :meth:`prepare`.
 
         Returns
         -------
@@ -212,7 +233,7 @@ class Model:
         batch = int(image.shape[0])
         image = image.to(self.device, torch.float32).contiguous(memory_format=layout)
         if self._normalise is not None:
-            image = self._normalise(image).to(self.dtype)
+            image = (image if prepared else self._normalise(image)).to(self.dtype)
         return Features(self._method("encode_image")(image), size, batch)
 
     def decode(
@@ -225,7 +246,8 @@ class Model:
         features : Features
             From :meth:`encode` of the same model.
         points : Tensor, shape (N, 2P, 3)
-            Rows of row, column, number of the click, in pixels of the image; P
+            Rows of row, column, number of the click, in pixels of the image
+            (float64 repeats the published numbers to the last digit); P
             positive rows, then P negative ones, -1 where unused.
         previous : Tensor, shape (N, 1, H, W), optional
             Probability of the answer before; zeros by default. Models without
@@ -236,9 +258,13 @@ class Model:
         Tensor, shape (N, 1, H, W)
             Logits in float32, on :attr:`device`.
         """
-        points = points.to(self.device, torch.float32)[..., : self._columns]
+        # float64 where there is such a thing, see DistMaps.
+        kept = points.dtype == torch.float64 and self.device.type != "mps"
+        points = points.to(self.device, torch.float64 if kept else torch.float32)
+        points = points[..., : self._columns]
         if previous is None or not self.with_prev_mask:
-            previous = points.new_zeros((features.batch, 1, *features.size))
+            shape = (features.batch, 1, *features.size)
+            previous = torch.zeros(shape, device=self.device)
         previous = previous.to(self.device, torch.float32)
         answer = self._method("decode_clicks")(features.content, points, previous)
         logits: Tensor = answer["instances"]

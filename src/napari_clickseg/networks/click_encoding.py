@@ -60,8 +60,12 @@ class DistMaps(nn.Module):
                 "points must have the shape (N, 2P, 2 or more): P positive rows, "
                 f"then P negative ones; this has {tuple(points.shape)}."
             )
-        # Always in float32: in half precision clicks would move by pixels.
-        where = points[..., :2].float()
+        # In half precision clicks would move by pixels. In float64 distances are
+        # rounded once, after the subtraction, as in the published code: its points
+        # between pixels are float64, its maps float32.
+        where = points[..., :2]
+        if where.dtype != torch.float64:
+            where = where.float()
         unused = (where.amax(-1) < 0)[..., None]
         height, width = image.shape[-2:]
         by_row = self._squared(height, where[..., 0:1]).masked_fill(unused, FAR)
@@ -73,8 +77,8 @@ class DistMaps(nn.Module):
 
     def _squared(self, length: int, at: Tensor) -> Tensor:
         """Squared distance along one axis: (N, 2P, 1) to (N, 2P, length)."""
-        pixels = torch.arange(length, dtype=torch.float32, device=at.device)
-        distance = pixels - at
+        pixels = torch.arange(length, dtype=at.dtype, device=at.device)
+        distance = (pixels - at).float()
         if not self.use_disks:
             distance = distance / self.norm_radius
         return distance * distance

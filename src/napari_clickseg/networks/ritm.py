@@ -148,7 +148,8 @@ class RITM(ClickNetwork):
         Parameters are those of :meth:`decode_clicks`; the result has the shape
         (N, 2 or 3, H, W).
         """
-        blank = points.new_zeros((points.shape[0], 1, *encoded.size))
+        shape = (points.shape[0], 1, *encoded.size)
+        blank = torch.zeros(shape, device=points.device)
         maps = self.dist_maps(blank, points)
         if self.with_prev_mask:
             mask = blank if previous is None else previous

@@ -249,7 +249,7 @@ class RITMMobileNetV2(nn.Module):
         size = (previous.shape[-2], previous.shape[-1])
         working = self.working_size(*size)
         previous = resize(previous, working)
-        points = scale_points(points, size, working)
+        points = scale_points(points.float(), size, working)
         maps = torch.cat([previous, self.dist_maps(previous, points)], 1)
         dtype = features.dtype
         aux = self.maps_transform(maps.to(dtype)) * self.maps_scale.abs().to(dtype)

@@ -13,7 +13,7 @@ from napari_clickseg.prediction.resize import reduce_smoothly, resize, to_tensor
 from napari_clickseg.prediction.views import Size, mirror, project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -71,14 +71,14 @@ def click_points(
 
     Returns
     -------
-    Tensor, shape (N, 2P, 3), float32
+    Tensor, shape (N, 2P, 3), float64
         Rows of row, column, number; the positive half first. P is the larger
         count of one sign, at least 1; unused rows are -1 (facts 1.1).
     """
     signs = np.asarray(positive, dtype=bool)[:limit]
     slots = max(1, int(signs.sum()), int((~signs).sum()))
     order = np.arange(len(signs)) + first_index
-    points = np.full((len(positions), 2 * slots, 3), -1.0, dtype=np.float32)
+    points = np.full((len(positions), 2 * slots, 3), -1.0, dtype=np.float64)
     for row, at in zip(points, positions, strict=True):
         known = np.column_stack([np.asarray(at)[:limit], order])
         row[: signs.sum()] = known[signs]
@@ -186,10 +186,21 @@ class Passes:
         return torch.cat([patch.flip(3) if copy else patch for copy in copies])
 
     def planes(
-        self, image: ImageSource, box: Box, size: Size, copies: Sequence[bool]
+        self,
+        image: ImageSource,
+        box: Box,
+        size: Size,
+        copies: Sequence[bool],
+        prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return copies of a window as the model takes them, (copies, 3, *size)."""
-        planes = resize(to_tensor(image.window(box)), size)
+        """Return copies of a window as the model takes them, (copies, 3, *size).
+
+        ``prepare`` changes the window before it is resized.
+        """
+        planes = to_tensor(image.window(box))
+        if prepare is not None:
+            planes = prepare(planes)
+        planes = resize(planes, size)
         return self._send(
             torch.cat([planes.flip(3) if copy else planes for copy in copies])
         )
@@ -199,10 +210,17 @@ class Passes:
     ) -> Any:
         """Encode copies of a window, or have a model with a store look them up."""
         planes = partial(self.planes, image, box, size, copies)
-        look_up = getattr(self.model, "encode_view", None)
-        if look_up is not None:
-            return look_up(image, box, size, copies, planes)
-        return self.model.encode(planes())
+        model: Any = self.model
+
+        def encode() -> Any:
+            if hasattr(model, "prepare"):
+                return model.encode(planes(model.prepare), prepared=True)
+            return model.encode(planes())
+
+        look_up = getattr(model, "encode_view", None)
+        if look_up is None:
+            return encode()
+        return look_up(image, box, size, copies, encode)
 
     def batch(
         self,
@@ -270,7 +288,10 @@ class Passes:
         return resize(logits.float(), size)
 
     def _send(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.model.device)
+        device = self.model.device
+        if device.type == "mps" and tensor.dtype == torch.float64:
+            tensor = tensor.float()
+        return tensor.to(device)
 
 
 def _positions(clicks: Sequence[Click]) -> np.ndarray:

@@ -332,10 +332,8 @@ class Predictor:
         """Return the logits of a view, and what the refinement leaves behind."""
         refines = request.refinement.active and bool(request.clicks)
         if refines and settle:
-            answer = self._refining.settled(request, view, refined)
-            if answer is not None:
-                return answer
-        elif refines:
+            return self._refining.settled(request, view, refined)
+        if refines:
             key = (view.box, view.size, False)
             if key not in request.logits:
                 request.check()

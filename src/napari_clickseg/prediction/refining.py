@@ -125,9 +125,7 @@ class Refining:
         variables, _ = self._variables(request, view, (False,), start)
         return variables.answer().float().cpu()
 
-    def settled(
-        self, request: Request, view: View, before: Refined | None
-    ) -> Answer | None:
+    def settled(self, request: Request, view: View, before: Refined | None) -> Answer:
         """Answer the view, optimised as long as there is time.
 
         Parameters
@@ -141,8 +139,7 @@ class Refining:
 
         Returns
         -------
-        Answer or None
-            None where nothing is refined yet: the model's own answer it is.
+        Answer
 
         Raises
         ------
@@ -155,7 +152,10 @@ class Refining:
         copies = (False, True) if request.settings.flip else (False,)
         if len(request.clicks) < fewest:
             if start is None:
-                return None
+                logits = self._tails.plain(
+                    request, view, copies, limit=self.limit(request)
+                )
+                return Answer(averaged(logits).float().cpu(), None)
             variables, _ = self._variables(request, view, copies, start)
             return Answer(averaged(variables.answer()).float().cpu(), before)
         key = (view.box, view.size, None if before is None else id(before))

@@ -184,9 +184,8 @@ class Tails:
         )
         window = request.before.window(view.box)
         previous = passes.previous(window, view.size, copies)
-        planes = passes.planes(request.image, view.box, view.size, copies)
         with torch.inference_mode():
-            features = passes.model.encode(planes)
+            features = passes.encode(request.image, view.box, view.size, copies)
             return passes.decode(features, points, previous, view.size)
 
     def _known(self, request: Request) -> torch.nn.Module:

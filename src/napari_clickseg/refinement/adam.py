@@ -33,6 +33,11 @@ class Judgement:
     wrong: int
     reached: bool
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Smaller is better: clicks that fail first, then the loss."""
+        return self.wrong, float(self.loss.detach())
+
 
 #: Judges an answer against the one that the run began with (both (N, 1, h, w)).
 Judge = Callable[["Tensor", "Tensor"], Judgement]
@@ -133,7 +138,7 @@ class AdamRun:
         self._evaluations += 1
         finite = bool(torch.isfinite(judged.loss))
         reached = judged.reached and self._early_stop
-        if finite and (reached or (judged.wrong, float(judged.loss)) < self._best):
+        if finite and (reached or judged.rank < self._best):
             self._take(judged, logits.detach())
         if last or reached or not finite:
             self._finish()
@@ -146,7 +151,7 @@ class AdamRun:
         self.steps += 1
 
     def _take(self, judged: Judgement, logits: Tensor) -> None:
-        self._best = (judged.wrong, float(judged.loss))
+        self._best = judged.rank
         self._logits, self._arrays = logits, self._variables.arrays()
 
     def _finish(self) -> None:

@@ -164,7 +164,13 @@ class RefinementLayer(nn.Module):
         return m + mixed.permute(0, 3, 1, 2)
 
     def _scaled(self, m: Tensor) -> Tensor:
-        return m * (1 + _per_channel(self.scale)) + _per_channel(self.bias)
+        # Repeated, not broadcast: gradients then add up in the order in which they do
+        # in the published code, and L-BFGS-B makes much of the last digits.
+        scale, bias = (
+            each.view(1, -1, 1, 1).repeat(m.shape[0], 1, 1, 1)
+            for each in (1 + self.scale, self.bias)
+        )
+        return m * scale + bias
 
     def _map(self) -> Tensor:
         """Return the maps of the whole batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 #: Corrections that L-BFGS-B keeps; when it is content; as published.
 MEMORY, PROJECTED_GRADIENT = 20, 1e-8
-#: What parameters cost by the squares of their changes: scales and biases of
-#: features, maps added to the input.
-INERTIA = {"scale": 1e-3, "bias": 1e-2, "map": 1e-3}
+#: What parameters cost, by the squares of their changes: scales and biases of
+#: features, and maps added to the input, as parts of the first number.
+INERTIA = 1e-3
+SHARES = {"scale": 1.0, "bias": 10.0, "map": 1.0}
 #: Two masks that overlap more are the same, and the optimisation ends.
 SAME_MASK = 0.99
 
@@ -83,16 +85,20 @@ class LbfgsRun:
     ) -> None:
         self._variables, self._judge = variables, judge
         self._iterations, self._early_stop = iterations, early_stop
+        self._names = [
+            [name for name, _ in layer.named_parameters()] for layer in variables.layers
+        ]
         self._parameters = [
-            (parameter, INERTIA[name])
+            (parameter, SHARES[name])
             for layer in variables.layers
             for name, parameter in layer.named_parameters()
         ]
-        start = self._vector()
+        # Not from the parameters, which have lost SciPy's last digits.
+        start = self._vector(variables.start)
         variables.load(variables.identity)
         self._zero = [each.detach().clone() for each, _ in self._parameters]
-        # SciPy wants float64; what is optimised is the change of the parameters.
-        self._x = start - self._vector()
+        # What is optimised is the change of the parameters.
+        self._x = start - self._vector(variables.identity)
         self._known: list[tuple[float, np.ndarray]] = []
         self._calls = 0
         self._best_x = self._x
@@ -128,9 +134,16 @@ class LbfgsRun:
 
     @property
     def arrays(self) -> Arrays:
-        """Parameters that the next click starts from."""
-        self._set(self.change)
-        return self._variables.arrays()
+        """Parameters that the next click starts from, float64."""
+        arrays, at = [], 0
+        for zeros, names in zip(self._variables.identity, self._names, strict=True):
+            layer = dict(zeros)
+            for name in names:
+                end = at + zeros[name].size
+                change = self.change[at:end].reshape(zeros[name].shape)
+                layer[name], at = zeros[name] + change, end
+            arrays.append(layer)
+        return tuple(arrays)
 
     def advance(self, pause: Pause = never) -> None:
         """Go on until finished or paused, by one evaluation at least.
@@ -188,12 +201,12 @@ class LbfgsRun:
     def _cost(self) -> Tensor:
         """Return what the parameters' distance from the identity costs."""
         costs = [
-            inertia * (parameter - zero).square().sum()
-            for (parameter, inertia), zero in zip(
+            share * (parameter - zero).square().sum()
+            for (parameter, share), zero in zip(
                 self._parameters, self._zero, strict=True
             )
         ]
-        return torch.stack(costs).sum()
+        return INERTIA * functools.reduce(torch.add, costs)
 
     def _stands_still(self, mask: Tensor) -> bool:
         """Whether the mask is that of the evaluation before."""
@@ -205,8 +218,14 @@ class LbfgsRun:
         overlap = common[union > 0] / union[union > 0]
         return overlap.numel() > 0 and float(overlap.mean()) > SAME_MASK
 
-    def _vector(self) -> np.ndarray:
-        return np.concatenate([_flat(each.detach()) for each, _ in self._parameters])
+    def _vector(self, arrays: Arrays) -> np.ndarray:
+        """Return parameters one behind the other, float64."""
+        flat = [
+            np.asarray(layer[name], np.float64).ravel()
+            for layer, names in zip(arrays, self._names, strict=True)
+            for name in names
+        ]
+        return np.concatenate(flat)
 
     def _set(self, x: np.ndarray) -> None:
         """Set the parameters to the identity changed by ``x``."""
@@ -219,5 +238,5 @@ class LbfgsRun:
 
 
 def _flat(values: Tensor) -> np.ndarray:
-    flat: np.ndarray = values.detach().double().cpu().numpy().ravel()
+    flat: np.ndarray = values.double().cpu().numpy().ravel()
     return flat

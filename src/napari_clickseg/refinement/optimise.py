@@ -44,6 +44,8 @@ class Variables:
         self.tail, self.layers = tail, tuple(layers)
         #: What the parameters are where nothing is changed.
         self.identity = self.arrays()
+        #: What was loaded last, as it was given.
+        self.start: Arrays = self.identity
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -56,6 +58,7 @@ class Variables:
 
     def load(self, arrays: Arrays) -> None:
         """Set the parameters."""
+        self.start = arrays
         for layer, values in zip(self.layers, arrays, strict=True):
             layer.load_arrays(dict(values))
 
