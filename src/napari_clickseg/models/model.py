@@ -116,6 +116,10 @@ class Model:
         network.eval().requires_grad_(False)
         if optimise and not folded:
             fold_carefully(network, info.name)
+        if not optimise:
+            for module in network.modules():
+                if hasattr(module, "shortcut"):
+                    module.shortcut = False
         self.info = info
         self.sha256 = sha256
         self._tuned = read_tuned(sha256)

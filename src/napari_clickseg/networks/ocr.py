@@ -45,6 +45,10 @@ class ObjectAttention(nn.Module):
         Width of the features, and of queries, keys and values.
     """
 
+    #: With one object, compute its context once and not for every pixel. The answer
+    #: is the same; its gradient rounds otherwise.
+    shortcut = True
+
     def __init__(self, channels: int, key_channels: int) -> None:
         super().__init__()
         self.key_channels = key_channels
@@ -63,15 +67,16 @@ class ObjectAttention(nn.Module):
         """
         n, _, height, width = features.shape
         value = self.f_down(objects)
-        if objects.shape[2] == 1 and not self.training:
+        if objects.shape[2] == 1 and self.shortcut and not self.training:
             # One object: the softmax over objects is exactly 1 everywhere, and
             # what follows treats every place alike, so one place will do.
             return self.f_up(value).expand(-1, -1, height, width)
         query = self.f_pixel(features).flatten(2).transpose(1, 2)
         key = self.f_object(objects).flatten(2)
-        similarity = torch.bmm(query, key) * self.key_channels**-0.5
-        mixed = torch.bmm(value.flatten(2), similarity.softmax(2).transpose(1, 2))
-        return self.f_up(mixed.reshape(n, -1, height, width))
+        similarity = self.key_channels**-0.5 * torch.bmm(query, key)
+        mixed = torch.bmm(similarity.softmax(2), value.flatten(2).transpose(1, 2))
+        mixed = mixed.transpose(1, 2).contiguous()
+        return self.f_up(mixed.view(n, -1, height, width))
 
 
 class ObjectDistribution(nn.Module):

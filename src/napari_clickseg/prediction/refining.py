@@ -269,6 +269,7 @@ class Refining:
                 view.size,
                 threshold,
                 device,
+                published=request.settings.first_look == "published",
             )
             return LbfgsRun(
                 variables,

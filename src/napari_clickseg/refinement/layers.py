@@ -66,6 +66,8 @@ class RefinementLayer(nn.Module):
         w (bmsb-m).
     conv : Parameter, shape (k, k)
         w_conv - I, output by input channels (bmconv).
+    whole_map : Tensor, shape (N, 1 or k, H, W)
+        The maps of all images of the batch, as they were last used.
     """
 
     scale: nn.Parameter
@@ -75,6 +77,7 @@ class RefinementLayer(nn.Module):
     mix: nn.Parameter
     conv: nn.Parameter
     channels: Tensor | None
+    whole_map: Tensor
 
     def __init__(
         self,
@@ -174,7 +177,10 @@ class RefinementLayer(nn.Module):
 
     def _map(self) -> Tensor:
         """Return the maps of the whole batch."""
-        return torch.cat([self.map, self.map.flip(3)]) if self.mirrored else self.map
+        whole = torch.cat([self.map, self.map.flip(3)]) if self.mirrored else self.map
+        # What they cost is part of the same graph (L-BFGS-B).
+        self.whole_map = whole
+        return whole
 
     @torch.no_grad()
     def project_(self) -> None:

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 #: Corrections that L-BFGS-B keeps; when it is content; as published.
 MEMORY, PROJECTED_GRADIENT = 20, 1e-8
-#: What parameters cost, by the squares of their changes: scales and biases of
-#: features, and maps added to the input, as parts of the first number.
-INERTIA = 1e-3
-SHARES = {"scale": 1.0, "bias": 10.0, "map": 1.0}
+#: What parameters cost, by the squares of their changes. Biases of features cost more
+#: than scales; maps added to the input cost again for the mirror image.
+INERTIA, BIAS = 1e-3, 10.0
 #: Two masks that overlap more are the same, and the optimisation ends.
 SAME_MASK = 0.99
 
@@ -88,15 +87,11 @@ class LbfgsRun:
         self._names = [
             [name for name, _ in layer.named_parameters()] for layer in variables.layers
         ]
-        self._parameters = [
-            (parameter, SHARES[name])
-            for layer in variables.layers
-            for name, parameter in layer.named_parameters()
-        ]
+        self._parameters = variables.parameters
         # Not from the parameters, which have lost SciPy's last digits.
         start = self._vector(variables.start)
         variables.load(variables.identity)
-        self._zero = [each.detach().clone() for each, _ in self._parameters]
+        self._zero = [each.detach().clone() for each in self._parameters]
         # What is optimised is the change of the parameters.
         self._x = start - self._vector(variables.identity)
         self._known: list[tuple[float, np.ndarray]] = []
@@ -195,17 +190,18 @@ class LbfgsRun:
         if not math.isfinite(value) or (stop and self._early_stop):
             return value, np.zeros_like(x)
         self._mask = judged.mask
-        slopes = torch.autograd.grad(loss, [each for each, _ in self._parameters])
+        slopes = torch.autograd.grad(loss, self._parameters)
         return value, np.concatenate([_flat(slope) for slope in slopes])
 
     def _cost(self) -> Tensor:
-        """Return what the parameters' distance from the identity costs."""
-        costs = [
-            share * (parameter - zero).square().sum()
-            for (parameter, share), zero in zip(
-                self._parameters, self._zero, strict=True
-            )
-        ]
+        """Return what the parameters cost, which are 0 where nothing is changed."""
+        costs = []
+        for layer in self._variables.layers:
+            if layer.kind == "map":
+                costs.append(layer.whole_map.square().sum())
+            else:
+                costs.append(layer.scale.square().sum())
+                costs.append(BIAS * layer.bias.square().sum())
         return INERTIA * functools.reduce(torch.add, costs)
 
     def _stands_still(self, mask: Tensor) -> bool:
@@ -231,7 +227,7 @@ class LbfgsRun:
         """Set the parameters to the identity changed by ``x``."""
         at = 0
         with torch.no_grad():
-            for (parameter, _), zero in zip(self._parameters, self._zero, strict=True):
+            for parameter, zero in zip(self._parameters, self._zero, strict=True):
                 change = torch.from_numpy(x[at : at + parameter.numel()]).float()
                 parameter.copy_(zero + change.view_as(parameter).to(zero.device))
                 at += parameter.numel()

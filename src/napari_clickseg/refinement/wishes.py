@@ -114,12 +114,16 @@ class SquareWishes:
         Probability above which a pixel belongs to the object.
     device : torch.device
         Where answers are.
+    published : bool
+        Clicks beyond the upper or left border are squares as far from the lower or
+        right one; otherwise they are none.
 
     Notes
     -----
-    Published squares that reach over the upper or left border are empty, since a
-    slice that starts below zero counts from the end. Here they are cut off at the
-    border, like those at the lower and right one.
+    In the published code a slice that starts below zero counts from the end. Squares
+    that reach over the upper or left border are empty there; here they are cut off at
+    the border, like those at the lower and right one. Squares that lie beyond it come
+    back on the other side. That is only done to repeat published numbers.
     """
 
     def __init__(
@@ -129,13 +133,15 @@ class SquareWishes:
         size: Size,
         threshold: float,
         device: torch.device,
+        *,
+        published: bool = False,
     ) -> None:
         masks = np.zeros((2, len(positions), 1, *size), dtype=np.float32)
         for copy, clicks in enumerate(positions):
             for (row, col), sign in zip(clicks, positive, strict=True):
                 # round() takes halves to the even neighbour, as published.
-                rows = _square(round(float(row)), size[0])
-                cols = _square(round(float(col)), size[1])
+                rows = _square(round(float(row)), size[0], published)
+                cols = _square(round(float(col)), size[1], published)
                 masks[0 if sign else 1, copy, 0, rows, cols] = 1
         self._positive, self._negative = torch.from_numpy(masks).to(device)
         self._threshold = threshold
@@ -173,8 +179,10 @@ def outside_of(
     return outside
 
 
-def _square(middle: int, length: int) -> slice:
+def _square(middle: int, length: int, published: bool) -> slice:
     first, end = middle - SQUARE, middle + SQUARE + 1
+    if published and end < 0:
+        first, end = first + length, end + length
     return slice(min(max(first, 0), length), min(max(end, 0), length))
 
 
