@@ -6,32 +6,31 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from napari_clickseg.device import choose_device, choose_precision, forecast_bytes
-from napari_clickseg.errors import ModelError, UnknownModelError
+from napari_clickseg.errors import ModelError
 from napari_clickseg.models import in_process
 from napari_clickseg.models.agreement import agrees
 from napari_clickseg.models.checkpoint import (
-    Checkpoint,
     build_network,
     read_checkpoint,
 )
 from napari_clickseg.models.factories import split_factory
 from napari_clickseg.models.fetch import Progress, fetch_model
+from napari_clickseg.models.given import given_path, info_of_file
 from napari_clickseg.models.optimise import working_copy
 from napari_clickseg.models.registry import ModelInfo, get_info
 from napari_clickseg.models.running import fold_carefully, run_network
 from napari_clickseg.models.tuned import read_tuned
 from napari_clickseg.networks.layers import IMAGENET, Normalise
+from napari_clickseg.networks.ocr import ObjectAttention
 from napari_clickseg.refinement.settings import RefinementSettings
 
 LOG = logging.getLogger("napari_clickseg")
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Model:
             fold_carefully(network, info.name)
         if not optimise:
             for module in network.modules():
-                if hasattr(module, "shortcut"):
+                if isinstance(module, ObjectAttention):
                     module.shortcut = False
         self.info = info
         self.sha256 = sha256
@@ -365,14 +364,14 @@ def load_model(
         if made is not None:
             elsewhere = (None if x == "auto" else x for x in (device, precision))
             return made.to(*elsewhere)
-    path = _given_path(name_or_path)
+    path = given_path(name_or_path)
     info: ModelInfo | None = None
     if path is None:
         info = get_info(os.fspath(name_or_path))
         path = fetch_model(info, progress, cancelled)
     checkpoint = read_checkpoint(path)
     if info is None:
-        info = _info_of_file(path, checkpoint)
+        info = info_of_file(path, checkpoint)
     if checkpoint.config.get("decoder_only"):
         from napari_clickseg.models.decoder_only import decoder_model
 
@@ -384,44 +383,3 @@ def load_model(
         automatic: Any = of_file(network, info, checkpoint.sha256)
         return automatic.to(device, precision)
     return Model(network, info, checkpoint.sha256, device, precision, optimise)
-
-
-def _given_path(given: str | os.PathLike[str]) -> Path | None:
-    """Return the file that was given, or None where it is a name."""
-    if not isinstance(given, str | os.PathLike):
-        raise UnknownModelError(
-            f"A model is a name or a weight file, not {given!r}. "
-            "'napari-clickseg models list' shows the names."
-        )
-    text = os.fspath(given)
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
-    bare = isinstance(given, str) and path.name == text
-    if bare and path.suffix.lower() in WEIGHT_SUFFIXES:
-        try:  # published models may also be called by their file's name
-            get_info(text)
-        except UnknownModelError:
-            bare = False
-    if bare:
-        return None
-    raise UnknownModelError(
-        f"There is no weight file {path}. Check the path, or choose a model by its "
-        "name: 'napari-clickseg models list' shows them."
-    )
-
-
-def _info_of_file(path: Path, checkpoint: Checkpoint) -> ModelInfo:
-    card = checkpoint.metadata
-    return ModelInfo(
-        name=path.stem,
-        task=str(card.get("task", "segmentation")),
-        architecture=checkpoint.architecture,
-        file=str(path.resolve()),
-        licence=str(card.get("licence", card.get("license", "not stated"))),
-        source=str(card.get("source", path.name)),
-        description=str(card.get("description", "")),
-        size=path.stat().st_size,
-        downloaded=True,
-        sha256=checkpoint.sha256,
-    )

@@ -1,0 +1,60 @@
+"""Models as users give them: by a name, or by a weight file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from napari_clickseg.errors import UnknownModelError
+from napari_clickseg.models.checkpoint import Checkpoint
+from napari_clickseg.models.registry import ModelInfo, get_info
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def given_path(given: str | os.PathLike[str]) -> Path | None:
+    """Return the file that was given, or None where it is a name.
+
+    Raises
+    ------
+    UnknownModelError
+        If it is neither.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise UnknownModelError(
+            f"A model is a name or a weight file, not {given!r}. "
+            "'napari-clickseg models list' shows the names."
+        )
+    text = os.fspath(given)
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    bare = isinstance(given, str) and path.name == text
+    if bare and path.suffix.lower() in WEIGHT_SUFFIXES:
+        try:  # published models may also be called by their file's name
+            get_info(text)
+        except UnknownModelError:
+            bare = False
+    if bare:
+        return None
+    raise UnknownModelError(
+        f"There is no weight file {path}. Check the path, or choose a model by its "
+        "name: 'napari-clickseg models list' shows them."
+    )
+
+
+def info_of_file(path: Path, checkpoint: Checkpoint) -> ModelInfo:
+    """Return what a weight file says of itself."""
+    card = checkpoint.metadata
+    return ModelInfo(
+        name=path.stem,
+        task=str(card.get("task", "segmentation")),
+        architecture=checkpoint.architecture,
+        file=str(path.resolve()),
+        licence=str(card.get("licence", card.get("license", "not stated"))),
+        source=str(card.get("source", path.name)),
+        description=str(card.get("description", "")),
+        size=path.stat().st_size,
+        downloaded=True,
+        sha256=checkpoint.sha256,
+    )
