@@ -16,14 +16,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from first_look import SOURCES, held_out
 from PIL import Image
 
+from first_look import SOURCES, held_out
 from napari_clickseg.imagefiles import read_labels
 
 #: Data set: for each source, how many images, and objects of each.
 SPLITS = {
-    "tuning": {"nuclei": (4, 1), "phase contrast": (1, 2), "davis": (3, 1)},
+    "tuning": {"nuclei": (6, 1), "phase contrast": (1, 6), "davis": (12, 1)},
     "microscopy": {"nuclei": (26, 1), "phase contrast": (3, 4)},
 }
 MIN_AREA = 100

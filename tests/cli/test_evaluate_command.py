@@ -280,3 +280,109 @@ def test_a_curve(
     clicks = [len(r["clicks"]) for r in records if r["method"] == "graph-cut"]
     assert max(clicks) == 3
     assert "AUC, bottom 10 %" in (out / "summary.md").read_text()
+
+
+def test_refinements_are_compared(
+    run: Callable[..., Any], discs: Path, tmp_path: Path
+) -> None:
+    """The bundled network, refined in several ways, and one more added later."""
+    out = tmp_path / "refined"
+    command = (
+        *("evaluate", discs, "--out", out, "--max-clicks", "3", "--limit", "2"),
+        *("--target-size", "64", "--device", "cpu", "--protocol", "curve"),
+        *("--jobs", "1", "--iterations", "3"),
+    )
+    ran = run(*command, "--refinement", "g-brs-bmconv,none")
+    assert ran.code == 0, ran.err
+    ran = run(*command, "--refinement", "g-brs-bmconv,f-brs-b,none", "--json")
+    assert ran.code == 0, ran.err
+    assert "4 of 6 results are there already" in ran.err
+    summary = json.loads(ran.out)
+    name = "ritm-mobilenetv2-starter"
+    assert summary["method"] == name
+    assert list(summary["refinements"]) == [
+        f"{name}+g-brs-bmconv (3 iterations)",
+        f"{name}+f-brs-b (3 iterations)",
+    ]
+    assert summary["baselines"] == {}
+    for figures in (summary, *summary["refinements"].values()):
+        assert figures["n"] == 2
+        assert 0 < figures["auc"] <= figures["best"] <= 1
+    stored = json.loads((out / "run.json").read_text())["refinements"]
+    refined = stored[f"{name}+g-brs-bmconv (3 iterations)"]
+    assert refined["iterations"] == 3
+    assert not refined["correct"]
+    # The model's step size is on record: found anew, results would not be mixed.
+    from napari_clickseg.models.registry import get_info
+
+    rates = get_info(name).learning_rates
+    assert refined["learning_rate"] == rates.get("g-brs-bmconv")
+    ran = run(*command, "--refinement", "none", "--json", "--no-consistency")
+    assert ran.code == 0, ran.err
+
+
+def test_clicks_needed_with_a_refinement(
+    run: Callable[..., Any], discs: Path, tmp_path: Path
+) -> None:
+    ran = run(
+        *("evaluate", discs, "--out", tmp_path / "out", "--max-clicks", "2"),
+        *("--target-size", "64", "--device", "cpu", "--limit", "1", "--jobs", "1"),
+        *("--refinement", "f-brs-b", "--iterations", "2", "--honour-clicks"),
+    )
+    assert ran.code == 0, ran.err
+    assert "ritm-mobilenetv2-starter+f-brs-b (2 iterations)" in ran.out
+    stored = json.loads((tmp_path / "out" / "run.json").read_text())
+    (values,) = stored["refinements"].values()
+    assert values["correct"]
+    assert stored["protocol"] == "noc"
+
+
+FACTORY = """
+import torch
+from napari_clickseg import make_interactive
+from napari_clickseg.refinement.settings import RefinementSettings
+
+
+class Bright(torch.nn.Module):
+    # Calls nearly everything an object.
+
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.Identity()
+
+    def forward(self, image):
+        return 10 * (self.features(image).mean(1, keepdim=True) - 0.05)
+
+
+def bright():
+    own = RefinementSettings("g-brs-sb", consistency=0, learning_rate=0.05)
+    return make_interactive(Bright().eval(), at="features", refinement=own)
+"""
+
+
+def test_models_that_answer_without_clicks(
+    run: Callable[..., Any], discs: Path, tmp_path: Path
+) -> None:
+    """A function of the user's: scored before the first click, refined by itself."""
+    (tmp_path / "mine.py").write_text(FACTORY)
+    model = f"{tmp_path / 'mine.py'}:bright"
+    command = (
+        *("evaluate", discs, "--model", model, "--max-clicks", "2", "--limit", "1"),
+        *("--protocol", "curve", "--jobs", "1", "--json", "--device", "cpu"),
+    )
+    ran = run(*command, "--out", tmp_path / "own")
+    assert ran.code == 0, ran.err
+    own = json.loads(ran.out)
+    assert own["method"] == "bright"
+    assert own["iou@0"] >= 0
+    # Told not to refine, it answers the same after each click.
+    ran = run(
+        *(*command, "--out", tmp_path / "both", "--refinement", "none,g-brs-sb"),
+        *("--no-consistency", "--learning-rate", "0.05"),
+    )
+    assert ran.code == 0, ran.err
+    both = json.loads(ran.out)
+    assert both["iou_curve"] == [both["iou@0"]] * 2
+    (refined,) = both["refinements"].values()
+    assert refined["auc"] > both["auc"] + 0.1
+    assert own["iou_curve"] == refined["iou_curve"]

@@ -156,8 +156,9 @@ def test_the_field_on_screen_is_four_times_the_object() -> None:
 class Recorder:
     """In the place of a predictor: remembers what it was asked."""
 
-    def __init__(self, model: Any, settings: PredictionSettings) -> None:
+    def __init__(self, model: Any, settings: Any, refinement: Any = None) -> None:
         self.model = model
+        self.refinement_in_use = RefinementSettings.of(refinement)
         self.calls: list[dict[str, Any]] = []
 
     def predict(self, image: Any, clicks: Any, state: Any, **named: Any) -> Any:

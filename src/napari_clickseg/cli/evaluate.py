@@ -59,14 +59,14 @@ def evaluate(
     ] = Path("evaluation"),
     model: ModelOption = STARTER,
     refinement: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME[,NAME...]",
             help="What happens where the model disobeys a click: none, f-brs-a, "
             "f-brs-b, f-brs-c, rgb-brs, distmap-brs, g-brs-sb, g-brs-bmsb, "
             "g-brs-bmsb-m, g-brs-bmconv. Several are compared.",
         ),
-    ] = "none",
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(
@@ -176,7 +176,7 @@ def evaluate(
     check_choice(objects, OBJECTS, "--objects")
     check_choice(protocol, PROTOCOLS, "--protocol")
     refined = refinements(
-        refinement,
+        "none" if refinement is None else refinement,
         iterations=iterations,
         learning_rate=learning_rate,
         consistency=consistency,
@@ -206,6 +206,7 @@ def evaluate(
         model=model,
         baselines=tuple(others),
         refinements=refined,
+        own=refinement is None,
         settings=PredictionSettings(
             first_look=first_look,  # type: ignore[arg-type]
             target_size=target_size or default_size,

@@ -134,13 +134,21 @@ def data_signature(dataset: Dataset) -> dict[str, Any]:
 
 
 def weights_sha256(model: str) -> str:
-    """Return the hash of a model's weight file, which is fetched if need be."""
+    """Return the hash of a model's weights; a file is fetched if need be.
+
+    A model built by a function of the user's is built once, to hash its weights.
+    """
     import hashlib
 
     from napari_clickseg.cli.common import download_bar
     from napari_clickseg.errors import UnknownModelError
+    from napari_clickseg.models.factories import split_factory
     from napari_clickseg.models.fetch import fetch_model
 
+    if split_factory(model) is not None:
+        from napari_clickseg.models.model import load_model
+
+        return load_model(model, "cpu", "float32").sha256
     path = Path(model).expanduser()
     if not path.is_file():
         if path.name != model:

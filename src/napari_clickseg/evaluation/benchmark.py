@@ -122,6 +122,7 @@ def make_methods(options: MethodOptions) -> list[Method]:
                 options.settings,
                 display_name(options.model, refinement),
                 refinement,
+                own=options.own,
             )
             for refinement in options.refinements
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +11,6 @@ import numpy as np
 from napari_clickseg.boxes import Box
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.views import fit_size, limit_size
-from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PredictionSettings,
         PredictorState,
     )
+    from napari_clickseg.refinement.settings import RefinementSettings
 
 
 #: The policy ``visible`` is measured as if the annotator had zoomed in so far that
@@ -102,7 +103,10 @@ class ModelMethod:
     name : str, optional
         Name in tables; the model's own by default.
     refinement : RefinementSettings, optional
-        How answers are made to obey the clicks; not at all by default.
+        How answers are made to obey the clicks; not at all by default, except for
+        models that bring a refinement of their own.
+    own : bool
+        Whether that one is used.
     """
 
     def __init__(
@@ -111,19 +115,22 @@ class ModelMethod:
         settings: PredictionSettings,
         name: str | None = None,
         refinement: RefinementSettings | None = None,
+        *,
+        own: bool = True,
     ) -> None:
         from napari_clickseg.prediction.predictor import Predictor
 
         self.name = name or model.name
-        self.refinement = refinement or RefinementSettings()
-        #: The consistency loss leaves out the circle around the newest click.
-        self.wants_radii = self.refinement.active and self.refinement.by_adam
+        if not own and getattr(model, "refinement", None) is not None:
+            model = copy.copy(model)
+            model.refinement = None
         self.pixels = 0
         self.settings = settings
         self.notices: list[str] = list(model.notices)
-        self._predictor = Predictor(model, settings)
-        if self.refinement.active:
-            self._predictor.refinement = self.refinement
+        self._predictor = Predictor(model, settings, refinement)
+        used = self._predictor.refinement_in_use
+        #: The consistency loss leaves out the circle around the newest click.
+        self.wants_radii = used.active and used.by_adam
         self._source: ImageSource | None = None
         self._state: PredictorState | None = None
         self._field: Box | None = None

@@ -34,6 +34,9 @@ class MethodOptions:
         Names of baselines that run beside it.
     refinements : tuple of RefinementSettings
         The model runs with each of them; the network alone by default.
+    own : bool
+        A model that knows no clicks brings a refinement of its own, which runs where
+        none is asked for. False: none is none.
     settings : PredictionSettings
         Views, flip and thresholds; the defaults are the published protocol.
     device, precision : str
@@ -51,6 +54,7 @@ class MethodOptions:
     model: str | None
     baselines: tuple[str, ...] = ()
     refinements: tuple[RefinementSettings, ...] = (RefinementSettings(),)
+    own: bool = True
     settings: PredictionSettings = field(default_factory=PredictionSettings)
     device: str = "auto"
     precision: str = "auto"

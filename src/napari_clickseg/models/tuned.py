@@ -78,9 +78,7 @@ def learning_rate(
     return rates.get(rate_key(method, at), rates.get(method))
 
 
-def save_tuned(
-    sha256: str, model: str, key: str, rate: float, **details: Any
-) -> Path:
+def save_tuned(sha256: str, model: str, key: str, rate: float, **details: Any) -> Path:
     """Remember a step size for some weights, in place of an older one.
 
     Parameters
