@@ -116,8 +116,9 @@ def fluorescence() -> None:
     window.click(places[8])
     window.click((places[8][0] - 24, places[8][1] + 10), positive=False)
     window.save("dock")
-    for fold in window.dock.folds.values():
-        fold.expand(animate=False)
+    for name, fold in window.dock.folds.items():
+        if name != "refinement":  # has a picture of its own
+            fold.expand(animate=False)
     wait(limit=0.3)
     window.save("dock-unfolded")
     window.close()
@@ -144,9 +145,25 @@ def photo() -> None:
     window.close()
 
 
+def refinement() -> None:
+    """Refine an answer, with the circle of a click's attention radius."""
+    window = Window("photo")
+    fold = window.dock.folds["refinement"]
+    fold.expand(animate=False)
+    window.ui.choose_option("refinement.method", "g-brs-bmconv")
+    window.click((103, 165))
+    window.ui.add_click((136, 188), positive=False, radius=22)
+    window.settle()
+    window.save("dock-refinement")
+    fold.collapse(animate=False)
+    window.ui.reset_choices()
+    window.close()
+
+
 # The last one leaves its sections open, which is remembered.
 PICTURES = {
     "photo": photo,
+    "refinement": refinement,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }

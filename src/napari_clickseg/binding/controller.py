@@ -27,6 +27,10 @@ __all__ = ["Controller"]
 
 HINT_CLICK = "Click inside an object."
 HINT_CORRECT = "Click to add, Shift+click to take away. N: done, next object."
+HINT_REACH = (
+    "Click to add, Shift+click to take away. Drag out from a click to say how far it "
+    "reaches (Space moves the view)."
+)
 HINT_REFINING = "Refining: the mask still gets better. Click on whenever you like."
 
 
@@ -95,7 +99,12 @@ class Controller(Jobs):
         elif report.plane == self.plane and self._improves(report):
             self.say(HINT_REFINING)
         elif report.plane == self.plane:
-            self.say(HINT_CORRECT if report.drafted else HINT_CLICK)
+            self.say(self._hint(report))
+
+    def _hint(self, report: Report | None) -> str:
+        if report is None or not report.drafted:
+            return HINT_CLICK
+        return HINT_REACH if self.uses_radius else HINT_CORRECT
 
     def _improves(self, report: Report) -> bool:
         """Whether a refinement is still at work on the answer that is shown."""
@@ -152,7 +161,7 @@ class Controller(Jobs):
         self._show_marks()
         report = self.report
         if self.plane is not None:
-            self.say(HINT_CORRECT if report and report.drafted else HINT_CLICK)
+            self.say(self._hint(report))
         self.changed.emit()
 
     def _points_edited(self, edits: list[MarkEdit]) -> None:

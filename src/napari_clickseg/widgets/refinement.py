@@ -30,6 +30,23 @@ NAMES = {
     "g-brs-bmsb-m": "G-BRS bmsb-m",
     "g-brs-bmconv": "G-BRS bmconv",
 }
+#: Titles of groups (without a key), and of fields by the name of their preference.
+LAYOUT = (
+    ("Attention radius", "refinement.radius"),
+    ("Time for a click", "refinement.time_budget"),
+    ("Most iterations", "refinement.iterations"),
+    ("Network clicks", "refinement.network_clicks"),
+    ("", "refinement.correct"),
+    ("Where the model looks", ""),
+    ("", "looking.zoom_in"),
+    ("Skip clicks", "looking.skip_clicks"),
+    ("Target size", "looking.target_size"),
+    ("Expansion ratio", "looking.expansion_ratio"),
+    ("Mask and clicks", ""),
+    ("Threshold", "looking.threshold"),
+    ("Mask opacity", "display.mask_opacity"),
+    ("Click size", "display.click_size"),
+)
 OWN = "This model knows clicks by its own refinement only, which is always used."
 
 
@@ -177,47 +194,14 @@ class RefinementSection(QWidget):
         return partial(self._clicks.choose_option, key)
 
     def _lay_out(self) -> None:
+        rows: list[tuple[str, QWidget]] = []
+        for title, key in LAYOUT:
+            if key:
+                rows.append((title, self.fields[key].native))
+            else:
+                rows.append(("", QLabel(f"<b>{title}</b>")))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self.method)
-        layout.addWidget(self.sentence)
-        for title, rows in (
-            (
-                "",
-                (
-                    ("Attention radius", "refinement.radius"),
-                    ("Time for a click", "refinement.time_budget"),
-                    ("Most iterations", "refinement.iterations"),
-                    ("Network clicks", "refinement.network_clicks"),
-                    ("", "refinement.correct"),
-                ),
-            ),
-            (
-                "Where the model looks",
-                (
-                    ("", "looking.zoom_in"),
-                    ("Skip clicks", "looking.skip_clicks"),
-                    ("Target size", "looking.target_size"),
-                    ("Expansion ratio", "looking.expansion_ratio"),
-                ),
-            ),
-            (
-                "Mask and clicks",
-                (
-                    ("Threshold", "looking.threshold"),
-                    ("Mask opacity", "display.mask_opacity"),
-                    ("Click size", "display.click_size"),
-                ),
-            ),
-        ):
-            if title:
-                layout.addWidget(QLabel(f"<b>{title}</b>"))
-            fields = ((text, self.fields[key].native) for text, key in rows)
-            layout.addWidget(form(*fields))
-        layout.addWidget(self.reset)
-        # The three groups stand in one column.
-        names = [label for label in self.findChildren(QLabel) if label.buddy()]
-        width = max(label.sizeHint().width() for label in names)
-        for label in names:
-            label.setMinimumWidth(width)
+        for widget in (self.method, self.sentence, form(*rows), self.reset):
+            layout.addWidget(widget)
