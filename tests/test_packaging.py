@@ -200,7 +200,7 @@ def test_every_dependency_is_imported_and_every_import_declared():
     assert runtime - imported <= {"npe2"}, "declared and never imported"
     optional = {
         module_of.get(n, n)
-        for extra in ("train", "evaluate", "baselines")
+        for extra in ("train", "evaluate", "baselines", "encode")
         for n in closure(PROJECT["optional-dependencies"][extra])
     }
     known = runtime | optional | set(sys.stdlib_module_names) | {"napari_clickseg"}

@@ -64,7 +64,9 @@ def photos(tmp_path: Path) -> Path:
         Image.fromarray(pixels).save(folder / f"photo{number}.png")
     grey = rng.integers(100, 4000, (64, 100), np.uint16)
     tifffile.imwrite(folder / "grey.tif", grey)
-    tifffile.imwrite(folder / "more" / "stack.tif", np.stack([grey, grey[::-1]]))
+    tifffile.imwrite(
+        folder / "more" / "stack.tif", np.stack([grey[:, ::-1], grey[::-1]])
+    )
     np.save(folder / "more" / "floats.npy", rng.random((50, 60), np.float32))
     (folder / "notes.txt").write_text("no image")
     return folder

@@ -29,6 +29,13 @@ def convert(
             help="How numbers are stored: keep, float32, float16, bfloat16.",
         ),
     ] = "keep",
+    decoder_only: Annotated[
+        bool,
+        typer.Option(
+            "--decoder-only",
+            help="Leave the encoder out, for machines that read a feature store.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace TARGET if it exists.")
     ] = False,
@@ -42,17 +49,24 @@ def convert(
     napari-clickseg convert coco_lvis_h18s_itermask.pth
     napari-clickseg convert resnet34_dh128_sbd.pth fbrs.safetensors \
         --dtype float16
+    napari-clickseg convert interformer.pth decoder.safetensors --decoder-only
     """
     check_choice(dtype, DTYPES, "--dtype")
     from napari_clickseg.models.checkpoint import convert_checkpoint
 
-    goal = source.with_suffix(".safetensors") if target is None else target
+    ending = "-decoder.safetensors" if decoder_only else ".safetensors"
+    goal = source.with_name(source.stem + ending) if target is None else target
     stored = None
     if dtype != "keep":
         import torch
 
         stored = getattr(torch, dtype)
-    checkpoint = convert_checkpoint(source, goal, dtype=stored, overwrite=overwrite)
+    if decoder_only:
+        from napari_clickseg.models.decoder_only import export_decoder
+
+        checkpoint = export_decoder(source, goal, dtype=stored, overwrite=overwrite)
+    else:
+        checkpoint = convert_checkpoint(source, goal, dtype=stored, overwrite=overwrite)
     numbers = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
     typer.echo(
         f"{goal}: {checkpoint.architecture}, {numbers / 1e6:.2f} million numbers, "

@@ -13,9 +13,11 @@ from napari_clickseg import __version__
 from napari_clickseg.cli.common import ExitCode, exit_code_of, say
 from napari_clickseg.cli.convert import convert
 from napari_clickseg.cli.demo import demo
+from napari_clickseg.cli.encode import encode
 from napari_clickseg.cli.evaluate import evaluate
 from napari_clickseg.cli.models import app as models_app
 from napari_clickseg.cli.segment import segment
+from napari_clickseg.cli.store import app as store_app
 from napari_clickseg.cli.train import train
 from napari_clickseg.cli.tune_refinement import tune_refinement
 from napari_clickseg.errors import ClickSegError
@@ -40,6 +42,8 @@ app.add_typer(models_app, name="models")
 app.command()(train)
 app.command()(evaluate)
 app.command()(tune_refinement)
+app.command()(encode)
+app.add_typer(store_app, name="store")
 app.command()(convert)
 
 

@@ -267,7 +267,7 @@ class FeatureStore:
         unused_for : float, optional
             Remove entries that nobody used for so many seconds.
         """
-        swept = sum(unlink(path) for path in self._unfinished() if abandoned(path))
+        swept = self.sweep()
         limit = self.max_bytes if max_bytes is None else max_bytes
         gone: list[_Entry] = []
         if unused_for is not None:
@@ -276,6 +276,10 @@ class FeatureStore:
         if limit is not None:
             gone += self._evict(limit)
         return Pruned(swept, len(gone), sum(entry.bytes for entry in gone))
+
+    def sweep(self) -> int:
+        """Take away what killed writers left; return how many files that were."""
+        return sum(unlink(path) for path in self._unfinished() if abandoned(path))
 
     def verify(
         self, progress: Callable[[int], object] | None = None, *, delete: bool = False

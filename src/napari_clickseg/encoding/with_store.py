@@ -49,7 +49,7 @@ class WithStore:
             raise AttributeError(name)
         return getattr(self.model, name)
 
-    def encode(self, image: Tensor) -> Features:
+    def encode(self, image: Tensor, **options: Any) -> Features:
         """Encode images; a tensor says not where it is from, so nothing is looked up.
 
         Raises
@@ -57,7 +57,7 @@ class WithStore:
         EncoderMissingError
             If the model has no encoder.
         """
-        features: Features = self.model.encode(image)
+        features: Features = self.model.encode(image, **options)
         return features
 
     def decode(
@@ -73,7 +73,7 @@ class WithStore:
         box: Box,
         size: tuple[int, int],
         copies: Sequence[bool],
-        planes: Callable[[], Tensor],
+        encode: Callable[[], Features],
     ) -> Features:
         """Return the features of a window, from the store if they are there.
 
@@ -86,8 +86,8 @@ class WithStore:
             What it is resized to.
         copies : sequence of bool
             For each copy whether it is the mirror image.
-        planes : callable
-            Gives the copies as the model takes them, ``(copies, 3, *size)``.
+        encode : callable
+            Encodes these copies with this model.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class WithStore:
         known = [features for features in found if features is not None]
         if len(known) == len(keys):
             return _as_batch(known)
-        features: Features = self.model.encode(planes())
+        features = encode()
         if self.write and len(keys) == 1:
             self._keep(keys[0], features)
         return features

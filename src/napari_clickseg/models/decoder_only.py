@@ -94,7 +94,7 @@ class DecoderModel(Model):
             network, info, sha256, device, precision, optimise, folded=True
         )
 
-    def encode(self, image: Tensor) -> Features:  # noqa: ARG002
+    def encode(self, image: Tensor, *, prepared: bool = False) -> Features:  # noqa: ARG002
         """Refuse: there is no encoder.
 
         Raises
