@@ -72,16 +72,19 @@ class _Work:
 
     def answer(self) -> Answer:
         """Return the best answer so far."""
-        if self.refined is None or not self.run.finished:
-            self.refined = Refined(
+        refined = self.refined
+        if refined is None:
+            refined = Refined(
                 self.purpose,
                 self.view.box,
                 self.view.size,
                 self.run.arrays,
                 self.previous,
             )
+        if self.run.finished:  # the same object from now on
+            self.refined = refined
         logits = averaged(self.run.logits).float().cpu()
-        return Answer(logits, self.refined, self.run.finished, self.run.evaluations)
+        return Answer(logits, refined, self.run.finished, self.run.evaluations)
 
 
 class Refining:
