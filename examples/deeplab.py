@@ -31,8 +31,7 @@ CLASSES = (
 )
 # fmt: on
 FILE = "init/deeplabv3_mnv2_pascal_quant_dequant.pt"
-#: Behind the last layer before the one that tells classes apart, and at the end of
-#: a block at stride 8: far enough in to change meaning, and fine enough for parts.
+#: Behind the last layer before the one that tells classes apart.
 PLACES = ("L67",)
 
 

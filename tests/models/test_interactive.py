@@ -200,14 +200,17 @@ def test_unknown_places_name_near_ones():
 
 
 def test_step_sizes():
+    careful = made(tiny(), at="block").learning_rates["g-brs-bmconv"]
+    wide = made(UNet((64, 64)).eval(), at="up.0", probabilities=False)
+    assert wide.learning_rates["g-brs-bmconv"] == pytest.approx(careful / 8)
     model = made(tiny(), learning_rate=0.02)
-    assert model.learning_rates == {"g-brs-bmconv": 0.02}
+    assert model.learning_rates["g-brs-bmconv"] == 0.02
     from napari_clickseg.models.tuned import save_tuned
 
     save_tuned(model.sha256, "tiny", "g-brs-sb", 0.5)
-    assert made(tiny()).learning_rates == {"g-brs-sb": 0.5}
+    assert made(tiny()).learning_rates["g-brs-sb"] == 0.5
     again = made(tiny(), layer="sb", learning_rate=0.1)
-    assert again.learning_rates == {"g-brs-sb": 0.1}
+    assert again.learning_rates["g-brs-sb"] == 0.1
 
 
 # ------------------------------------------------------------------ refusals

@@ -43,6 +43,10 @@ from napari_clickseg.models.tuned import read_tuned
 from napari_clickseg.refinement.settings import METHODS, RefinementSettings
 
 LOG = logging.getLogger("napari_clickseg")
+#: Adam's step size for bmconv times the number of channels, where nothing better is
+#: known. Each of its answers is a sum over all channels, whose weights Adam moves by
+#: the same step: with a fixed one, wide places would jump at the first.
+BMCONV_STEP = 0.03
 
 
 class InteractiveModel:
@@ -231,8 +235,10 @@ def make_interactive(
         The module takes images of this size only: images are resized to it, and
         answers back.
     learning_rate : float, optional
-        Step size of Adam. Raise it where clicks take many iterations, lower it
-        where answers jump; ``napari-clickseg tune-refinement`` finds one.
+        Step size of Adam. Raise it where clicks change too little, lower it where
+        answers jump. By default what ``napari-clickseg tune-refinement`` has found
+        for these weights, else a careful one: for bmconv the smaller, the more
+        channels there are.
     refinement : RefinementSettings, optional
         All about the refinement at once, in the place of ``layer``.
     name : str, optional
@@ -278,10 +284,10 @@ def make_interactive(
     adapter = fitted(module, adapter, probabilities, multiple)
     if adapter.probabilities and probabilities is None:
         notices.append("The module's answers are taken as probabilities, not logits.")
-    sites = choose_sites(module, adapter, at if at is not None else settings.at)
+    sites, channels = choose_sites(module, adapter, settings.at if at is None else at)
     places = {"g-brs": sites, "f-brs-b": sites, "rgb": ("input",)}
     digest = hash_weights(module)
-    rates = read_tuned(digest)
+    rates = {"g-brs-bmconv": BMCONV_STEP / channels, **read_tuned(digest)}
     if settings.learning_rate is not None:
         rates[settings.method] = settings.learning_rate
     info = ModelInfo(
@@ -352,7 +358,7 @@ def of_file(network: nn.Module, info: ModelInfo, sha256: str) -> InteractiveMode
     """Make a network interactive whose weights were read from a file of ours."""
     model = make_interactive(network, multiple=getattr(network, "multiple", None))
     model.sha256 = sha256
-    rates = {**info.learning_rates, **read_tuned(sha256)}
+    rates = {**model.learning_rates, **info.learning_rates, **read_tuned(sha256)}
     model.info = replace(
         info,
         refine_at=info.refine_at or model.info.refine_at,

@@ -186,8 +186,8 @@ def _look_like_probabilities(
 
 def choose_sites(
     module: nn.Module, adapter: Adapter, at: str | Sequence[str] | None
-) -> tuple[str, ...]:
-    """Return where layers go: as was said, which is tried out, or a good place.
+) -> tuple[tuple[str, ...], int]:
+    """Return where layers go, tried out, and the most channels of any place.
 
     Raises
     ------
@@ -197,15 +197,15 @@ def choose_sites(
     size = probe_size(adapter.multiple) if adapter.size is None else adapter.size
     inputs = adapter.prepare(probe_image(size))
     if at is None:
-        return (choose_place(_points(module, inputs)).site,)
+        at = choose_place(_points(module, inputs)).site
     sites = (at,) if isinstance(at, str) else tuple(at)
 
     def run() -> Tensor:
         return adapter.logits(adapter.call(module, inputs), size)
 
     with torch.inference_mode():
-        record(module, sites, run)
-    return sites
+        tail = record(module, sites, run)
+    return sites, max(feature.shape[1] for feature in tail.features)
 
 
 def _points(module: nn.Module, inputs: Any) -> list[InteractivePoint]:

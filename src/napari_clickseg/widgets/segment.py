@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_clickseg.models import in_process
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.preferences import preferences
@@ -147,9 +148,10 @@ class SegmentWidget(QWidget):
 
     def _refresh_models(self) -> None:
         name, facts = self.clicks.model_choice.name, self.clicks.model_facts
-        if self._listed == (name, facts):
+        made = len(in_process.remembered())
+        if self._listed == (name, facts, made):
             return
-        self._listed = name, facts
+        self._listed = name, facts, made
         choices = [
             (_described(info), info.name) for info in list_models("segmentation")
         ]
