@@ -280,6 +280,23 @@ def test_it_ends_where_nothing_changes(ui, refining, monkeypatch):
     assert ui.hint[0].startswith("Click to add")
 
 
+def test_it_goes_on_while_a_click_is_not_obeyed(ui, refining, monkeypatch):
+    ui.choose_option("refinement.method", "g-brs-bmconv")
+    predict, settled = RefiningPredictor.predict, []
+
+    def still(self, *args, settle=True, **options):
+        self.rounds = 1
+        answer = predict(self, *args, settle=settle, **options)
+        settled.append(len(settled) == 9)
+        return replace(answer, settled=settled[-1], unsatisfied=(0,))
+
+    monkeypatch.setattr(RefiningPredictor, "predict", still)
+    ui.points.layer.add((30, 35))
+    assert len(settled) == 10
+    assert ui.session.settled
+    assert "cannot be brought to follow the click at (30, 35)" in ui.hint[0]
+
+
 def test_it_ends_at_last_in_any_case(ui, refining, monkeypatch):
     ui.choose_option("refinement.method", "g-brs-bmconv")
     predict, turns = RefiningPredictor.predict, []

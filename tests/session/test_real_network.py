@@ -12,6 +12,7 @@ from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.networks.ritm_mobilenet import RITMMobileNetV2
 from napari_clickseg.prediction import PredictionSettings
 from napari_clickseg.prediction.predictor import Predictor
+from napari_clickseg.refinement.settings import RefinementSettings
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,64 @@ def test_one_answer_without_a_session(weights, image):
     )
     assert answer.shape == (150, 200)
     assert answer.dtype == np.float32
+
+
+@pytest.mark.parametrize("method", ["g-brs-sb", "g-brs-bmconv", "f-brs-b", "rgb-brs"])
+def test_what_a_refinement_found_goes_on_after_loading(
+    weights, image, tmp_path, method
+):
+    session = cs.ClickSession(
+        weights,
+        device="cpu",
+        precision="float32",
+        settings=SETTINGS,
+        refinement=RefinementSettings(method, iterations=4),
+    )
+    session.set_image(image)
+    for place, positive in (((75, 100), True), ((20, 30), False), ((78, 99), False)):
+        session.add_click(place, positive, radius=15)
+        assert session.mask[place] == positive, "a click always wins"
+    path = session.save(tmp_path / "kept.clickseg")
+    again = cs.ClickSession.load(path, device="cpu", precision="float32")
+    assert again.refinement == session.refinement
+    refined = session.state.draft.newest.state.refined
+    kept = again.state.draft.newest.state.refined
+    assert (kept is None) == (refined is None)
+    if refined is not None:
+        assert (kept.purpose, kept.box, kept.size) == (
+            refined.purpose,
+            refined.box,
+            refined.size,
+        )
+        for mine, theirs in zip(kept.arrays, refined.arrays, strict=True):
+            assert mine.keys() == theirs.keys()
+            for name in mine:
+                np.testing.assert_array_equal(mine[name], theirs[name])
+    change, other = session.add_click((110, 60)), again.add_click((110, 60))
+    np.testing.assert_array_equal(again.probability, session.probability)
+    assert change.unsatisfied == other.unsatisfied
+    replayed = again.replay()
+    np.testing.assert_allclose(replayed.probability, session.probability, atol=1e-5)
+
+
+def test_refinement_stops_in_time_and_goes_on(weights, image):
+    session = cs.ClickSession(
+        weights,
+        device="cpu",
+        precision="float32",
+        settings=SETTINGS,
+        refinement=RefinementSettings("g-brs-bmconv", time_budget=1e-4),
+    )
+    session.set_image(image)
+    session.add_click((75, 100))
+    session.add_click((78, 99), positive=False)
+    asked = 0
+    while not session.settled:
+        session.settle()
+        assert session.mask[75, 100]
+        assert not session.mask[78, 99], "corrected while the refinement goes on"
+        asked += 1
+        assert asked < 50
+    session.undo()
+    session.undo()
+    assert not session.can_undo

@@ -46,7 +46,8 @@ ATTRIBUTES = {
     "saving.autosave": "autosaves",
 }
 
-#: Answers in a row that changed nothing, after which no better one is asked for.
+#: Answers in a row that changed nothing and left no click disobeyed, after which no
+#: better one is asked for.
 IDLE_ANSWERS = 2
 #: No answer is improved more often than this.
 MOST_ANSWERS = 50
@@ -306,8 +307,10 @@ class Jobs(Choosing):
             self.ask(report.plane, settle=True)
             return
         count, idle = so_far
-        changed = report.change is not None and report.change.bbox is not None
-        count, idle = count + 1, 0 if changed else idle + 1
+        change = report.change
+        # While a click is not obeyed, a mask that stands still may yet move.
+        moves = change is not None and bool(change.bbox or change.unsatisfied)
+        count, idle = count + 1, 0 if moves else idle + 1
         if idle < IDLE_ANSWERS and count < MOST_ANSWERS:
             self.ask(report.plane, settle=True, so_far=(count, idle))
         else:

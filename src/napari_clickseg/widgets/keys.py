@@ -24,6 +24,7 @@ class KeysSection(QWidget):
             for key in KEYS
         ]
         rows.append(("Drag, Delete", "Move, delete a click"))
+        rows.append(("Drag out", "How far a new click reaches (G-BRS)"))
         for number, (keys, text) in enumerate(rows):
             layout.addWidget(QLabel(f"<b>{keys}</b>"), number, 0)
             layout.addWidget(QLabel(text), number, 1)
