@@ -99,7 +99,10 @@ def encode(
         typer.Option(metavar="LOW,HIGH", help="Values shown as black and white."),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(metavar="NAME", help="How features are kept: " + DTYPES[0])
+        str,
+        typer.Option(
+            metavar="NAME", help="How features are kept: bfloat16 or float16."
+        ),
     ] = DTYPES[0],
     max_size: Annotated[
         str | None,
