@@ -312,9 +312,9 @@ def test_choices_are_there_in_the_next_window(hands, open_dock):
     assert other.ui.refinement.time_budget == 0.5
     assert section(other).method.currentText() == "G-BRS bmsb-m"
     assert section(other).fields["looking.expansion_ratio"].value == 1.8
-    other.pause(0.3)
+    other.pause(0.5)  # a window that is closed while it draws upsets OpenGL
     other.viewer.close()
-    hands.pause(0.3)
+    hands.pause(0.5)
 
 
 def test_a_model_that_answers_without_clicks(hands, model, monkeypatch):
