@@ -31,8 +31,9 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parents[1]
 #: Refinements by name, with the step sizes that did best on the other ten images.
 METHODS = {"none": None, "g-brs-bmconv": 6e-4, "g-brs-sb": 8e-4}
-#: Of larger images the middle is used.
-SIDE = 192
+#: Of larger images a window is used: the one nearest to the middle in which nuclei
+#: fill the given part.
+SIDE, FILLED = 192, 0.01
 #: Pixels on either side of an outline that do not count.
 BAND = 2
 CLICKS = 20
@@ -55,8 +56,19 @@ def load(data: Path, stem: str) -> tuple[np.ndarray, np.ndarray]:
     inside = np.asarray(Image.open(pack / "masks" / f"{stem}.png")) > 0
     truth = ndimage.binary_erosion(inside, iterations=BAND).astype(np.int8)
     truth[ndimage.binary_dilation(inside, iterations=BAND) & (truth == 0)] = -1
-    top, left = (max(0, (size - SIDE) // 2) for size in truth.shape)
-    part = np.s_[top : top + SIDE, left : left + SIDE]
+    corners = [
+        (top, left)
+        for top in range(0, max(1, truth.shape[0] - SIDE + 1), 16)
+        for left in range(0, max(1, truth.shape[1] - SIDE + 1), 16)
+    ]
+    middle = [max(0, (size - SIDE) // 2) for size in truth.shape]
+    corners.sort(key=lambda corner: np.abs(np.subtract(corner, middle)).sum())
+    parts = [
+        np.s_[top : top + SIDE, left : left + SIDE] for top, left in [middle, *corners]
+    ]
+    shares = [np.mean(truth[part] == 1) for part in parts]
+    full = [part for part, share in zip(parts, shares, strict=True) if share >= FILLED]
+    part = full[0] if full else parts[int(np.argmax(shares))]
     return np.ascontiguousarray(image[part]), np.ascontiguousarray(truth[part])
 
 
