@@ -99,6 +99,14 @@ def evaluate(
             "run with both.",
         ),
     ] = None,
+    carry: Annotated[
+        bool | None,
+        typer.Option(
+            "--carry/--no-carry",
+            help="Refinement by Adam: begin where the click before ended, or anew; "
+            "default: anew for networks that are given the previous mask.",
+        ),
+    ] = None,
     honour_clicks: Annotated[
         bool,
         typer.Option(
@@ -182,6 +190,7 @@ def evaluate(
         consistency=consistency,
         at=at,
         optimiser=optimiser,
+        carry=carry,
         correct=honour_clicks,
     )
     from napari_clickseg.evaluation.baselines import available_baselines, make_baseline

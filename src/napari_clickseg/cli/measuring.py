@@ -77,6 +77,7 @@ def refinements(
     consistency: bool | None = None,
     at: Sequence[str] | None = None,
     optimiser: str | None = None,
+    carry: bool | None = None,
     correct: bool = False,
 ) -> tuple[RefinementSettings, ...]:
     """Return the refinements that a command names, ``none`` first.
@@ -85,7 +86,7 @@ def refinements(
     ----------
     names : str
         Comma-separated.
-    iterations, learning_rate, consistency, at, optimiser
+    iterations, learning_rate, consistency, at, optimiser, carry
         For all of them, where given. ``consistency`` False turns that loss off.
     correct : bool
         Whether clicks that are not obeyed after all are honoured by a local change.
@@ -110,6 +111,7 @@ def refinements(
         "consistency": 0.0 if consistency is False else None,
         "at": tuple(at) if at else None,
         "optimiser": optimiser,
+        "carry": carry,
         "correct": correct,
     }
     changes = {key: value for key, value in given.items() if value is not None}

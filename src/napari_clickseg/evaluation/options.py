@@ -129,6 +129,8 @@ def refinement_name(refinement: RefinementSettings) -> str:
             if refinement.consistency
             else "no consistency"
         )
+    if refinement.carry is not None:
+        tags.append("carried" if refinement.carry else "each click anew")
     return f"{refinement.method} ({', '.join(tags)})" if tags else refinement.method
 
 

@@ -194,16 +194,30 @@ class Refining:
         """Return what to start from, None for parameters that change nothing.
 
         As published, parameters of features stay for the whole object, and changes
-        of the input end where the window changes. By Adam, they move with it.
+        of the input end where the window changes. By Adam, they move with it, unless
+        each click starts anew.
         """
         settings = request.refinement
         if before is None or before.purpose != self._purpose(settings):
+            return None
+        # Another view of the same click goes on from what was found for the first.
+        if before is request.before.refined and not self._carries(settings):
             return None
         if layer_of(settings.method) == "map" and not settings.by_adam:
             moved = (before.box, before.size) != (view.box, view.size)
             if moved or view.changed:
                 return None
         return before
+
+    def _carries(self, settings: RefinementSettings) -> bool:
+        """Whether parameters stay from click to click."""
+        if not settings.by_adam:
+            return True
+        if settings.carry is not None:
+            return settings.carry
+        if self._tails.automatic:  # it knows of clicks by its parameters alone
+            return True
+        return not getattr(self._passes.model, "with_prev_mask", False)
 
     def _variables(
         self,

@@ -85,6 +85,12 @@ class RefinementSettings:
     time_budget : float or None
         Seconds after which the best answer so far is returned, unsettled; asking
         again goes on from there. None: no limit.
+    carry : bool or None
+        With Adam: whether the parameters found for a click are where the next one
+        starts, as G-BRS has it, or every click starts from the network as it is. None:
+        carried, except by networks that are given the previous mask: that mask carries
+        what was corrected already, and parameters that stay would distort answers to
+        clicks which the network obeys by itself.
     correct : bool
         Where a click is not obeyed after all, change the answer in a small
         neighbourhood of it.
@@ -105,6 +111,7 @@ class RefinementSettings:
     top_k: int | None = None
     net_clicks_limit: int | None = None
     time_budget: float | None = None
+    carry: bool | None = None
     correct: bool = True
 
     def __post_init__(self) -> None:
