@@ -120,7 +120,8 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="NAME|FILE",
-        help="A name from `napari-clickseg models`, or a .safetensors or .pth file.",
+        help="A name from `napari-clickseg models`, a .safetensors or .pth file, or "
+        "file.py:function, which builds a network of your own.",
     ),
 ]
 DeviceOption = Annotated[
