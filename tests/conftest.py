@@ -65,6 +65,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_models_left() -> Iterator[None]:
+    """Forget the models that a test has named in this process."""
+    yield
+    registered = sys.modules.get("napari_clickseg.models.in_process")
+    if registered is not None:
+        for info in registered.remembered():
+            registered.forget(info.name)
+
+
 @pytest.fixture
 def settings_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bool]:
     """A function that makes napari keep the settings of plugins in a folder.
