@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +147,21 @@ def test_forecast_grows_with_everything():
 def test_importing_needs_no_torch():
     code = "import sys, napari_clickseg.device; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is not glibc's")
+def test_released_memory_goes_back_to_the_system() -> None:
+    # Below the size that is mapped apart; the last ones pin the heap's end.
+    blocks = [bytearray(60_000) for _ in range(5000)]
+    kept = blocks[-3:]
+    full = resident()
+    blocks.clear()
+    release_memory("cpu")
+    assert full - resident() > 200 * 2**20
+    assert all(len(block) == 60_000 for block in kept)

@@ -6,6 +6,7 @@ torch is imported inside the functions: importing this module costs nothing.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 from typing import TYPE_CHECKING
@@ -183,11 +184,21 @@ def release_memory(device: str | torch.device | None = None) -> None:
     import torch
 
     gc.collect()
+    _trim_heap()
     kind = None if device is None else torch.device(device).type
     if kind in (None, "cuda") and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if kind in (None, "mps") and torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def _trim_heap() -> None:
+    """Give free parts of the heap back to the system, where glibc manages it.
+
+    Windows of ever other sizes leave it full of holes, which it keeps.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_bytes(device: str | torch.device = "cpu") -> int | None:

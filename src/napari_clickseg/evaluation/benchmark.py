@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_clickseg.device import release_memory
 from napari_clickseg.errors import DatasetError
 from napari_clickseg.evaluation.methods import ModelMethod
 from napari_clickseg.evaluation.metrics import SampleResult
@@ -104,6 +105,7 @@ class Evaluator:
                     notices=tuple(method.notices),
                     start=found.start,
                 )
+        release_memory()  # or a run over many sizes takes gigabytes
 
 
 def make_methods(options: MethodOptions) -> list[Method]:
