@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_clickseg.networks.click_labels import labels_from, remember
+from napari_clickseg.networks.click_labels import labels_from
 from napari_clickseg.networks.interactive_attention import InteractiveNeck
 from napari_clickseg.networks.layers import IMAGENET, Normalise
 from napari_clickseg.networks.uperhead import FCNHead, UPerHead, resize
@@ -47,8 +45,6 @@ class InterFormer(nn.Module):
     with_prev_mask = True
     normalises_input = True
     point_columns = 3
-    #: Windows are not cut out of the image: it is encoded once, as a whole.
-    encodes_whole = True
 
     def __init__(
         self,
@@ -187,12 +183,6 @@ class InterFormer(nn.Module):
         """
         classes = self.decode_labels(pyramid, labels_from(previous, points))
         return {"instances": classes[:, 1:] - classes[:, :1]}
-
-    def remember(
-        self, plane: NDArray[np.float32], probability: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Return the previous mask of the next click, ``(H, W)``."""
-        return remember(plane, probability)
 
     def places(self) -> dict[str, tuple[str, ...]]:
         """Return where refinement puts its layers."""
