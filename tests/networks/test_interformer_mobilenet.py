@@ -81,6 +81,29 @@ def test_shares_of_labels(network: InterFormerMobileNetV2, known: bool) -> None:
     assert shares[0, :, 5, 60].tolist() == ([0, 1, 0, 0, 0] if known else expected)
 
 
+def test_the_first_query_knows_what_looks_like_the_clicked_place(
+    network: InterFormerMobileNetV2,
+) -> None:
+    pyramid = [
+        torch.zeros(1, c, 96 // s, 96 // s) for c, s in ((32, 4), (64, 8), (128, 16))
+    ]
+    for features in pyramid:  # a checkerboard of two halves that differ
+        half = features.shape[-1] // 2
+        features[:, ::2, :, :half] = 1
+        features[:, 1::2, :, half:] = 1
+    shares = network.shares(points_at([(48, 20)]), torch.zeros(1, 1, 96, 96), (96, 96))
+    with torch.no_grad():
+        cues = network.cues(pyramid, shares)
+    assert cues.shape == (1, 14, 24, 24)
+    torch.testing.assert_close(cues[:, :5].sum(1), torch.ones(1, 24, 24))
+    for level in range(3):
+        possible, positive, negative = cues[0, 5 + 3 * level : 8 + 3 * level]
+        assert (positive[:, :8] > 0.99).all()  # as the click's own side
+        assert (positive[:, 16:] < positive[:, :8]).all()
+        assert not possible.any()  # nothing is known of these
+        assert not negative.any()
+
+
 def test_a_disk_stays_on_its_click_at_another_size(
     network: InterFormerMobileNetV2,
 ) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_clickseg.errors import TrainingError
+from napari_clickseg.errors import ModelError, TrainingError
+from napari_clickseg.models.model import load_model
 from napari_clickseg.networks.mobilenet import MobileNetV2
 from napari_clickseg.networks.ritm_mobilenet import RITMMobileNetV2, scale_points
 from napari_clickseg.training.start import load_backbone
@@ -113,7 +114,7 @@ def test_start_reproduces_the_source_network(data_dir: Path) -> None:
     path = data_dir / "init" / "deeplabv3_mnv2_pascal_quant_dequant.pt"
     pack = torch.load(path, weights_only=True)
     backbone = MobileNetV2().eval()
-    assert load_backbone(backbone, path) == 51
+    assert load_backbone(backbone, path.parent, path.name) == 51
     image = torch.rand(1, 3, 129, 97) * 2 - 1
     with torch.no_grad():
         expected = _source_features(pack, image)
@@ -126,6 +127,17 @@ def test_a_pack_of_another_network_is_refused(tmp_path: Path) -> None:
     weights = {"L0.weight": torch.zeros(8, 3, 5, 5), "L0.bias": torch.zeros(8)}
     torch.save({"state": weights}, path)
     with pytest.raises(TrainingError, match="not a MobileNetV2"):
-        load_backbone(MobileNetV2(), path)
+        load_backbone(MobileNetV2(), tmp_path, path.name)
     with pytest.raises(TrainingError, match="cannot be read"):
-        load_backbone(MobileNetV2(), tmp_path / "missing.pt")
+        load_backbone(MobileNetV2(), tmp_path, "missing.pt")
+
+
+def test_start_from_a_model_that_is_known(tmp_path: Path) -> None:
+    backbone = MobileNetV2()
+    assert load_backbone(backbone, tmp_path, "ritm-mobilenetv2-starter") == 51
+    model = load_model("ritm-mobilenetv2-starter", device="cpu", optimise=False)
+    expected = model.network.backbone.state_dict()
+    for name, weight in backbone.state_dict().items():
+        assert torch.equal(weight, expected[name])
+    with pytest.raises(ModelError, match="no-such-model"):
+        load_backbone(backbone, tmp_path, "no-such-model")

@@ -4,7 +4,8 @@ Its decoder is that of InterFormer Light, I-MSA and UPerHead, so that an image i
 encoded once and each click costs a fraction of a whole pass. It differs from the
 released models in what suits a small network and little training data: the
 previous answer enters as shares of "possibly object" and "possibly background"
-instead of hard labels, and norms do not depend on a batch's statistics.
+instead of hard labels, the first query also knows how similar each place is to
+the clicked ones, and norms do not depend on a batch's statistics.
 """
 
 from __future__ import annotations
@@ -13,16 +14,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_clickseg.networks.click_encoding import DistMaps
 from napari_clickseg.networks.interactive_attention import InteractiveNeck
 from napari_clickseg.networks.mobilenet import TAPS, MobileNetV2
-from napari_clickseg.networks.ritm_mobilenet import ASPP, pointwise, separable
+from napari_clickseg.networks.ritm_mobilenet import (
+    ASPP,
+    ClickSimilarity,
+    pointwise,
+    separable,
+)
 from napari_clickseg.networks.uperhead import FCNHead, UPerHead, resize
 
 #: Working sizes are multiples of this, the stride of the coarsest map.
 MULTIPLE = 32
+#: Labels of a place, and those of them that similarities are measured to:
+#: possibly object, clicked as object, clicked as background.
+LABELS = 5
+COMPARED = (3, 4, 0)
 
 
 def group_norm(channels: int) -> nn.Module:
@@ -112,7 +123,11 @@ class InterFormerMobileNetV2(nn.Module):
         self.dist_maps = DistMaps(norm_radius=norm_radius, use_disks=True)
         self.backbone = MobileNetV2()
         self.pyramid = PyramidEncoder(channels, width)
-        self.neck = InteractiveNeck(channels, depths)
+        self.similarities = nn.ModuleList(
+            ClickSimilarity(each) for each in channels[:3]
+        )
+        planes = LABELS + len(COMPARED) * len(self.similarities)
+        self.neck = InteractiveNeck(channels, depths, labels=planes)
         nn.init.normal_(self.neck.patch_embed, std=0.5)
         self.decode_head = UPerHead(channels, head_channels, 1, norm=group_norm)
         self.auxiliary_head = FCNHead(channels[2], head_channels, 1, norm=group_norm)
@@ -196,6 +211,23 @@ class InterFormerMobileNetV2(nn.Module):
             1,
         )
 
+    def cues(self, pyramid: Sequence[Tensor], shares: Tensor) -> Tensor:
+        """Return what the first query is told of each place.
+
+        Returns
+        -------
+        Tensor, shape (N, 14, h, w)
+            At the finest map: the shares, then at strides 4, 8 and 16 the cosines
+            with what is possibly object, object and background.
+        """
+        size = pyramid[0].shape[-2:]
+        compared = shares[:, COMPARED]
+        planes = [resize(shares, size)]
+        for similarity, features in zip(self.similarities, pyramid, strict=False):
+            there = F.adaptive_max_pool2d(compared, features.shape[-2:])
+            planes.append(resize(similarity(features, there).float(), size))
+        return torch.cat(planes, 1)
+
     def decode_clicks(
         self, pyramid: Sequence[Tensor], points: Tensor, previous: Tensor
     ) -> dict[str, Tensor]:
@@ -217,7 +249,7 @@ class InterFormerMobileNetV2(nn.Module):
         """
         size = (previous.shape[-2], previous.shape[-1])
         shares = self.shares(points, previous, self.working_size(*size))
-        maps = self.neck.decode(pyramid, shares)
+        maps = self.neck.decode(pyramid, self.cues(pyramid, shares))
         return {
             "instances": resize(self.decode_head(maps).float(), size),
             "instances_aux": resize(self.auxiliary_head(maps[2]).float(), size),

@@ -87,7 +87,8 @@ class Recipe:
     architecture, network : str, dict
         Key of the architecture table and its constructor's arguments.
     start : str or None
-        Weight file of the backbone, relative to the data root.
+        Weight file of the backbone, relative to the data root, or the name of a
+        model to take the backbone from.
     packs : tuple of PackSpec
         Data, with held-out images.
     card : dict

@@ -147,7 +147,7 @@ class Run:
 
             if backbone is None:
                 raise TrainingError(f"{plan.architecture} takes no backbone start")
-            load_backbone(backbone, root / plan.start)
+            load_backbone(backbone, root, plan.start)
             for module in backbone.modules():
                 if isinstance(module, nn.Conv2d):
                     parametrize.register_parametrization(

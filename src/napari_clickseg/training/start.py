@@ -1,4 +1,8 @@
-"""Start MobileNetV2 from the de-quantised Apache-2.0 weights."""
+"""Start MobileNetV2 from what it has learned before.
+
+Either from the de-quantised Apache-2.0 weights, or from the backbone of one of our
+own models.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,29 @@ from napari_clickseg.errors import TrainingError
 from napari_clickseg.networks.mobilenet import MobileNetV2
 
 
-def load_backbone(backbone: MobileNetV2, path: Path) -> int:
-    """Copy the convolutions of a weight pack, in order, into a backbone.
+def load_backbone(backbone: MobileNetV2, root: Path, start: str) -> int:
+    """Copy pretrained convolutions into a backbone.
 
     Parameters
     ----------
     backbone : MobileNetV2
         Receives the weights.
-    path : Path
-        A ``*_dequant.pt`` file: ``state`` with ``L{i}.weight`` and ``L{i}.bias``
-        for each layer of the source network, batch norm folded in.
+    root : Path
+        Where the training data lies.
+    start : str
+        A ``*_dequant.pt`` file under ``root``: ``state`` with ``L{i}.weight`` and
+        ``L{i}.bias`` for each layer of the source network, batch norm folded in.
+        Or the name of a model that is known here and whose weights have a
+        ``backbone``.
 
     Returns
     -------
     int
         Number of convolutions that were filled.
     """
+    if not start.endswith(".pt"):
+        return _from_model(backbone, start)
+    path = root / start
     try:
         pack = torch.load(path, map_location="cpu", weights_only=True)
         state = pack["state"]
@@ -49,3 +60,23 @@ def load_backbone(backbone: MobileNetV2, path: Path) -> int:
             target.weight.copy_(weight)
             target.bias.copy_(bias)
     return len(targets)
+
+
+def _from_model(backbone: MobileNetV2, name: str) -> int:
+    """Copy the backbone of a known model, whose weights must be here."""
+    from napari_clickseg.models.checkpoint import read_checkpoint
+    from napari_clickseg.models.fetch import fetch_model
+
+    prefix = "backbone."
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in read_checkpoint(fetch_model(name)).state_dict.items()
+        if key.startswith(prefix)
+    }
+    try:
+        backbone.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"model {name!r} has no MobileNetV2 as its backbone to start from: {error}"
+        ) from error
+    return sum(key.endswith(".weight") for key in weights)
