@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_clickseg.errors import ModelError
+
 #: Mean and standard deviation of ImageNet's RGB in [0, 1].
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -34,6 +36,27 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     if x.shape[-2:] == (height, width):
         return x
     return F.interpolate(x, (height, width), mode="bilinear", align_corners=True)
+
+
+def check_multiple(image: Tensor, multiple: int) -> None:
+    """Refuse an image whose sides a network cannot halve often enough.
+
+    Parameters
+    ----------
+    image : Tensor, shape (N, C, H, W)
+    multiple : int
+
+    Raises
+    ------
+    ModelError
+        If H or W is no multiple of it.
+    """
+    height, width = image.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ModelError(
+            f"This network takes images whose sides are multiples of {multiple}, not "
+            f"{height} x {width}: resize or pad the image first."
+        )
 
 
 def conv_bn_relu(
