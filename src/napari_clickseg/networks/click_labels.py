@@ -7,6 +7,7 @@ that a pixel must be answered twice in the same way to change its mind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,22 +101,36 @@ def labels_from(plane: Tensor, points: Tensor, radius: float = RADIUS) -> Tensor
     Tensor of int64, shape (N, H, W)
     """
     known = plane.amax((1, 2, 3), keepdim=True) > 0
-    labels = torch.full_like(plane, UNKNOWN, dtype=torch.int64)
-    labels[known & (plane > 0.75)] = POSSIBLE_FOREGROUND
-    labels[known & (plane < 0.25)] = POSSIBLE_BACKGROUND
-    labels = labels[:, 0]
+    towards = (plane > 0.75).to(torch.int8) - (plane < 0.25).to(torch.int8)
+    labels = (UNKNOWN + known * towards)[:, 0]
     half = points.shape[1] // 2
-    newest = points.new_full((points.shape[0], 2, *plane.shape[-2:]), -1.0)
-    rows, cols = (torch.arange(n, device=points.device) for n in plane.shape[-2:])
-    for number, point in enumerate(points.unbind(1)):
-        row, col, order = (x.view(-1, 1, 1) for x in point[:, :3].unbind(1))
-        near = (rows.view(1, -1, 1) - row) ** 2 + (cols - col) ** 2 <= radius**2
-        near = near & (torch.maximum(row, col) >= 0)
-        sign = int(number >= half)
-        newest[:, sign] = torch.maximum(newest[:, sign], torch.where(near, order, -1.0))
-    positive, negative = newest.unbind(1)
-    labels = torch.where(positive > negative, DEFINITE_FOREGROUND, labels)
-    return torch.where(negative > positive, DEFINITE_BACKGROUND, labels)
+    for plane_labels, clicks in zip(labels, points.tolist(), strict=True):
+        used = [
+            (order, number < half, row, col)
+            for number, (row, col, order) in enumerate(clicks)
+            if max(row, col) >= 0
+        ]
+        for _, positive, row, col in sorted(used):
+            _draw(plane_labels, row, col, positive, radius)
+    return labels.long()
+
+
+def _draw(
+    labels: Tensor, row: float, col: float, positive: bool, radius: float
+) -> None:
+    """Write a click's disk into labels ``(H, W)``: only its surroundings are read."""
+    top, left = (max(0, math.ceil(at - radius)) for at in (row, col))
+    window = labels[
+        top : max(0, math.floor(row + radius) + 1),
+        left : max(0, math.floor(col + radius) + 1),
+    ]
+    rows, cols = (
+        torch.arange(n, dtype=torch.float64) + first - at
+        for n, first, at in zip(window.shape, (top, left), (row, col), strict=True)
+    )
+    disk = rows[:, None] ** 2 + cols**2 <= radius**2
+    label = DEFINITE_FOREGROUND if positive else DEFINITE_BACKGROUND
+    window[disk.to(window.device)] = label
 
 
 def remember(

@@ -122,10 +122,25 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inp, h, w)`` to ``(N, out, ceil(h / 2), ceil(w / 2))``."""
-        height, width = ((side + 1) // 2 for side in x.shape[-2:])
-        x = F.unfold(x, 3, padding=1, stride=2).transpose(1, 2)
-        x = self.reduction(self.norm(x)).transpose(1, 2)
-        return x.reshape(x.shape[0], -1, height, width)
+        n, dim, *sides = x.shape
+        height, width = ((side + 1) // 2 for side in sides)
+        # Weights are channel by channel, what lies in memory is place by place: it
+        # is quicker to turn the weights.
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        places = [
+            x[:, row : row + 2 * height - 1 : 2, col : col + 2 * width - 1 : 2]
+            for row in range(3)
+            for col in range(3)
+        ]
+        x = torch.cat(places, 3).view(n, height * width, 9 * dim)
+
+        def by_place(weight: Tensor) -> Tensor:
+            return weight.unflatten(-1, (dim, 9)).transpose(-1, -2).flatten(-2)
+
+        scale, shift = by_place(self.norm.weight), by_place(self.norm.bias)
+        x = F.layer_norm(x, x.shape[-1:], scale, shift, self.norm.eps)
+        x = F.linear(x, by_place(self.reduction.weight)).transpose(1, 2)
+        return x.reshape(n, -1, height, width)
 
 
 class Stage(nn.Module):
@@ -202,9 +217,17 @@ class InteractiveNeck(nn.Module):
         -------
         Tensor, shape (N, C, *size)
         """
-        kinds = self.patch_embed.shape[0]
-        planes = F.one_hot(labels, kinds).permute(0, 3, 1, 2)
-        return self.embed_shares(planes.to(self.patch_embed.dtype), size)
+        rows, bottom = _between(labels.shape[-2], size[0], labels.device)
+        cols, right = _between(labels.shape[-1], size[1], labels.device)
+        kinds = torch.arange(len(self.patch_embed), device=labels.device)
+        shares = torch.zeros((), device=labels.device)
+        # Only the four pixels around each place are looked at, not the whole map.
+        for row, down in zip(rows, (1 - bottom, bottom), strict=True):
+            line = labels[:, row]
+            for col, across in zip(cols, (1 - right, right), strict=True):
+                here = line[:, None, :, col] == kinds.view(1, -1, 1, 1)
+                shares = shares + here * (down[:, None] * across)
+        return self._features(shares)
 
     def embed_shares(self, shares: Tensor, size: Sequence[int]) -> Tensor:
         """Turn shares of each label, ``(N, K, H, W)``, into features.
@@ -212,9 +235,11 @@ class InteractiveNeck(nn.Module):
         Resizing comes first: the same by linearity, and there is never a map of
         features at full size.
         """
-        shares = F.interpolate(shares, tuple(size), mode="bilinear")
-        shares = shares.to(self.patch_embed.dtype)
-        return torch.einsum("nkhw,kc->nchw", shares, self.patch_embed)
+        return self._features(F.interpolate(shares, tuple(size), mode="bilinear"))
+
+    def _features(self, shares: Tensor) -> Tensor:
+        shares = shares.to(self.patch_embed.dtype).permute(0, 2, 3, 1)
+        return (shares @ self.patch_embed).permute(0, 3, 1, 2)
 
     def forward(
         self,
@@ -259,6 +284,19 @@ class InteractiveNeck(nn.Module):
             if i + 1 < len(self.stages):
                 x = stage.get_submodule("downsample")(x)
         return outputs
+
+
+def _between(
+    side: int, wanted: int, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return between which pixels the places of a resized side lie, and how far.
+
+    Bilinear resizing with corners not aligned, as ``F.interpolate`` does it.
+    """
+    places = (torch.arange(wanted, device=device) + 0.5) * (side / wanted) - 0.5
+    places = places.clamp(min=0)
+    first = places.long().clamp(max=side - 1)
+    return (first, (first + 1).clamp(max=side - 1)), places - first
 
 
 def _refined(
