@@ -13,7 +13,8 @@ import torch
 from napari_clickseg.cli.encode import duration, parse_bytes
 from napari_clickseg.encoding.store import FeatureStore
 from napari_clickseg.models.decoder_only import DecoderModel
-from napari_clickseg.models.model import Features, load_model
+from napari_clickseg.models.features import Features
+from napari_clickseg.models.model import load_model
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 from napari_clickseg.encoding.store import FeatureStore
 from napari_clickseg.models.checkpoint import save_checkpoint
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 from napari_clickseg.networks.interformer_mobilenet import InterFormerMobileNetV2
 
 if TYPE_CHECKING:

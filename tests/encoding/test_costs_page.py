@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_clickseg.encoding.entry import encode_entry
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 from napari_clickseg.networks.interformer import InterFormer
 from napari_clickseg.networks.interformer_mobilenet import InterFormerMobileNetV2
 

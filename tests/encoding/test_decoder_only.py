@@ -17,8 +17,6 @@ from napari_clickseg.encoding.store import FeatureStore
 from napari_clickseg.encoding.windows import (
     prepared_settings,
     side_of,
-    tile_at,
-    tiles_of,
     windows_of,
 )
 from napari_clickseg.encoding.with_store import WithStore
@@ -33,6 +31,7 @@ from napari_clickseg.models.checkpoint import read_checkpoint, save_checkpoint
 from napari_clickseg.models.decoder_only import DecoderModel, export_decoder
 from napari_clickseg.models.encoders import encoder_hash, encoder_of, encoder_parts
 from napari_clickseg.models.model import Model, load_model
+from napari_clickseg.models.registry import get_info
 from napari_clickseg.networks.fbrs import FBRS
 from napari_clickseg.networks.interformer import InterFormer
 from napari_clickseg.networks.interformer_mobilenet import InterFormerMobileNetV2
@@ -425,8 +424,15 @@ def test_windows():
     assert [w.size for w in windows_of((400, 300), 512)] == [(400, 300)]
     whole, *tiles = windows_of((1000, 2000), 500, tiles=True)
     assert (whole.box, whole.size) == (Box(0, 0, 1000, 2000), (250, 500))
-    assert len(tiles) == 3 * 7
-    assert all(tile.box.shape == tile.size == (500, 500) for tile in tiles)
+    assert len(tiles) == 3 + 3 * 7
+    assert all(max(tile.size) == 500 for tile in tiles)
+    assert all(tile.box.shape == tile.size == (500, 500) for tile in tiles[3:])
+    near = Box(0, 0, 10, 10)
+    some = list(windows_of((1000, 2000), 500, tiles=True, flip=True, within=near))
+    assert [w.flipped for w in some] == [False, True] * 3
+    assert {w.box for w in some} == {
+        w.box for w in (whole, *tiles) if not w.box.intersect(near).empty
+    }
     huge = list(windows_of((5000, 5000), 512))
     assert huge
     assert Box(0, 0, 5000, 5000) not in [w.box for w in huge]
@@ -434,22 +440,8 @@ def test_windows():
         list(windows_of((100, 100), 8))
 
 
-@pytest.mark.parametrize("shape", [(700, 1300), (300, 900), (512, 512), (513, 2000)])
-def test_every_pixel_is_well_inside_some_tile(shape):
-    side, rng = 512, np.random.default_rng(0)
-    boxes = tiles_of(shape, side)
-    assert all(box.clip(shape) == box for box in boxes)
-    for row, col in rng.uniform(0, shape, (200, 2)):
-        box = tile_at(shape, side, row, col)
-        assert box in boxes
-        for place, low, high, end in (
-            (row, box.top, box.bottom, shape[0]),
-            (col, box.left, box.right, shape[1]),
-        ):
-            assert place - low >= side / 4 - 1 or low == 0
-            assert high - place >= side / 4 - 1 or high == end
-
-
 def test_side_of(small_file):
     assert side_of(loaded(small_file)) == 448
-    assert side_of(InterFormer(dim=48, depth=1, heads=4)) == 512
+    info = get_info("ritm-mobilenetv2-starter")
+    vit = Model(InterFormer(dim=48, depth=1, heads=4), info)
+    assert (vit.encodes_once, vit.tile_side, side_of(vit)) == (True, 512, 512)

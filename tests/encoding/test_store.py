@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from napari_clickseg.encoding.entry import decode_entry, encode_entry
 from napari_clickseg.encoding.store import FeatureStore
 from napari_clickseg.errors import StoreError
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 from napari_clickseg.networks.click_network import EncodedImage
 
 KEY = "0123456789abcdef" * 2

@@ -11,7 +11,7 @@ import time
 import torch
 
 from napari_clickseg.encoding.store import FeatureStore
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 
 KEYS = [f"{number:032x}" for number in range(6)]
 

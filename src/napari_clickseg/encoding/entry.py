@@ -25,7 +25,7 @@ from torch import Tensor
 from napari_clickseg.encoding.optional import need
 from napari_clickseg.errors import StoreError
 from napari_clickseg.models.feature_tree import pack, unpack
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 
 #: Attributes of ours, in a store's group and in each entry's.
 ATTRIBUTES = "napari-clickseg"

@@ -40,7 +40,7 @@ from napari_clickseg.encoding.files import (
 )
 from napari_clickseg.encoding.optional import need
 from napari_clickseg.errors import StoreError
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 
 LOG = logging.getLogger("napari_clickseg")
 SUFFIX = ".zarr.zip"

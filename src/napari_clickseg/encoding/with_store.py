@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.encoding.keys import key_for
-from napari_clickseg.errors import StoreError
+from napari_clickseg.errors import EncoderMissingError, StoreError
 from napari_clickseg.models.feature_tree import joined
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from napari_clickseg.boxes import Box
+    from napari_clickseg.encoding.prepared_store import PreparedStore
     from napari_clickseg.encoding.store import FeatureStore
     from napari_clickseg.image import ImageSource
+
+    Keys = dict[tuple[Box, tuple[int, int], bool], str]
 
 LOG = logging.getLogger("napari_clickseg")
 
@@ -33,13 +37,23 @@ class WithStore:
     model : Model
         Also one without an encoder
         (:class:`~napari_clickseg.models.decoder_only.DecoderModel`).
-    store : FeatureStore
+    store : FeatureStore or PreparedStore
     write : bool
-        Whether what had to be encoded is kept in the store.
+        Whether what had to be encoded for a click is kept in the store.
+
+    Notes
+    -----
+    Keys are remembered for each ImageSource: of a large image that is much less work
+    than to hash the window of it again.
     """
 
-    def __init__(self, model: Any, store: FeatureStore, *, write: bool = True) -> None:
+    def __init__(
+        self, model: Any, store: FeatureStore | PreparedStore, *, write: bool = True
+    ) -> None:
         self.model, self.store, self.write = model, store, write
+        self._keys: weakref.WeakKeyDictionary[ImageSource, Keys] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __repr__(self) -> str:
         return f"<{self.model!r} with {self.store!r}>"
@@ -61,10 +75,14 @@ class WithStore:
         return features
 
     def decode(
-        self, features: Features, points: Tensor, previous: Tensor | None = None
+        self,
+        features: Features,
+        points: Tensor,
+        previous: Tensor | None = None,
+        **options: Any,
     ) -> Tensor:
         """Answer clicks; see :meth:`napari_clickseg.models.model.Model.decode`."""
-        logits: Tensor = self.model.decode(features, points, previous)
+        logits: Tensor = self.model.decode(features, points, previous, **options)
         return logits
 
     def encode_view(
@@ -94,16 +112,19 @@ class WithStore:
         EncoderMissingError
             If they are not there, and the model has no encoder.
         """
-        keys = [key_for(self.model, image, box, size, copy) for copy in copies]
+        keys = [self._key(image, box, size, copy) for copy in copies]
         found = [
             self.store.get(key, self.model.dtype, self.model.device) for key in keys
         ]
         known = [features for features in found if features is not None]
         if len(known) == len(keys):
             return _as_batch(known)
-        features = encode()
+        try:
+            features = encode()
+        except EncoderMissingError as error:
+            raise EncoderMissingError(self._missing()) from error
         if self.write and len(keys) == 1:
-            self._keep(keys[0], features)
+            self._keep(keys[0], features, box)
         return features
 
     def prepared(
@@ -114,7 +135,38 @@ class WithStore:
         flipped: bool = False,
     ) -> bool:
         """Whether the features of a window are in the store."""
-        return self.store.has(key_for(self.model, image, box, size, flipped))
+        return self.store.has(self._key(image, box, size, flipped))
+
+    def ensure(
+        self,
+        image: ImageSource,
+        box: Box,
+        size: tuple[int, int],
+        flipped: bool = False,
+    ) -> bool:
+        """Encode a window unless that was done; return whether it was done now.
+
+        Raises
+        ------
+        EncoderMissingError
+            If it was not done before, and the model has no encoder.
+        StoreError, OSError
+            If the features cannot be kept.
+        """
+        import torch
+
+        from napari_clickseg.prediction.passes import Passes
+
+        key = self._key(image, box, size, flipped)
+        if self.store.has(key):
+            return False
+        with torch.inference_mode():
+            try:
+                features = Passes(self.model).encode(image, box, size, (flipped,))
+            except EncoderMissingError as error:
+                raise EncoderMissingError(self._missing()) from error
+        self.store.put(key, features, self._about(box))
+        return True
 
     def to(
         self,
@@ -127,9 +179,29 @@ class WithStore:
             return self
         return WithStore(moved, self.store, write=self.write)
 
-    def _keep(self, key: str, features: Features) -> None:
+    def _key(
+        self, image: ImageSource, box: Box, size: tuple[int, int], flipped: bool
+    ) -> str:
+        keys = self._keys.setdefault(image, {})
+        window = (box, (int(size[0]), int(size[1])), bool(flipped))
+        if window not in keys:
+            keys[window] = key_for(self.model, image, box, size, flipped)
+        return keys[window]
+
+    def _about(self, box: Box) -> dict[str, Any]:
+        return {"model": str(self.model.name), "box": list(box)}
+
+    def _missing(self) -> str:
+        return (
+            f"This part of the image is not prepared in {self.store.path}, and "
+            f"{self.model.name} has no encoder. Prepare it with the whole model "
+            "(napari-clickseg encode IMAGE --tiles --out STORE, with the contrast "
+            "shown here), use that store, or choose the whole model."
+        )
+
+    def _keep(self, key: str, features: Features, box: Box) -> None:
         try:
-            self.store.put(key, features, {"model": str(self.model.name)})
+            self.store.put(key, features, self._about(box))
         except (StoreError, OSError) as error:  # the answer matters more
             LOG.warning("Features are not kept in %s: %s", self.store.path, error)
             self.write = False

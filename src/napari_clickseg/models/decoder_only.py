@@ -37,7 +37,8 @@ from napari_clickseg.models.encoders import (
     encoder_of,
 )
 from napari_clickseg.models.feature_tree import pack, unpack
-from napari_clickseg.models.model import Features, Model
+from napari_clickseg.models.features import Features
+from napari_clickseg.models.model import Model
 from napari_clickseg.models.registry import ModelInfo
 from napari_clickseg.models.running import fold_carefully
 from napari_clickseg.models.weight_files import encode_safetensors

@@ -28,7 +28,7 @@ from napari_clickseg.models.adapter import (
     to_grey,
 )
 from napari_clickseg.models.factories import build, split_factory
-from napari_clickseg.models.model import Features
+from napari_clickseg.models.features import Features
 from napari_clickseg.models.registry import ModelInfo, factory_info, registry_models
 from napari_clickseg.models.taking_in import (
     as_module,

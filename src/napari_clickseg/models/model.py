@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from napari_clickseg.models.checkpoint import (
     read_checkpoint,
 )
 from napari_clickseg.models.factories import split_factory
+from napari_clickseg.models.features import Features
 from napari_clickseg.models.fetch import Progress, fetch_model
 from napari_clickseg.models.given import given_path, info_of_file
 from napari_clickseg.models.optimise import working_copy
@@ -32,24 +32,8 @@ from napari_clickseg.refinement.settings import RefinementSettings
 
 LOG = logging.getLogger("napari_clickseg")
 
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What a model has made of an image before any click; opaque to others.
-
-    Attributes
-    ----------
-    content : object
-        Whatever the network's ``encode_image`` returned.
-    size : tuple of int
-        Height and width of the image.
-    batch : int
-        Number of images.
-    """
-
-    content: Any
-    size: tuple[int, int]
-    batch: int
+#: Longest side of windows for networks that do not say: InterFormer's training.
+TILE_SIDE = 512
 
 
 class Model:
@@ -168,6 +152,16 @@ class Model:
     def name(self) -> str:
         """Name, as :func:`load_model` finds it, or the file's stem."""
         return self.info.name
+
+    @property
+    def encodes_once(self) -> bool:
+        """Whether encoding an image takes much longer than answering a click."""
+        return bool(getattr(self.network, "encodes_once", False))
+
+    @property
+    def tile_side(self) -> int:
+        """Longest side at which such a model sees a part of an image."""
+        return int(getattr(self.network, "max_side", None) or TILE_SIDE)
 
     @property
     def places(self) -> Mapping[str, tuple[str, ...]]:

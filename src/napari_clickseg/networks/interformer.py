@@ -45,6 +45,8 @@ class InterFormer(nn.Module):
     with_prev_mask = True
     normalises_input = True
     point_columns = 3
+    #: Encoding takes much longer than answering: see few windows, and keep them.
+    encodes_once = True
 
     def __init__(
         self,
@@ -152,14 +154,23 @@ class InterFormer(nn.Module):
         Tensor, shape (N, 2, H, W)
             Logits of background and object, in float32 at least.
         """
+        logits, full = self._logits(pyramid, labels, region)
+        height, width = labels.shape[-2:]
+        return resize(logits, full)[..., :height, :width]
+
+    def _logits(
+        self,
+        pyramid: Sequence[Tensor],
+        labels: Tensor,
+        region: tuple[int, int, int, int] | None = None,
+    ) -> tuple[Tensor, list[int]]:
+        """Return logits at stride 4, and the size of the padded image."""
         height, width = labels.shape[-2:]
         full = [4 * side for side in pyramid[0].shape[-2:]]
         # Pixels beyond the image are unknown, as every pixel is at first.
         labels = F.pad(labels, (0, full[1] - width, 0, full[0] - height), value=2)
         logits = self.decode_head(self.neck(pyramid, labels, region))
-        if logits.element_size() < 4:
-            logits = logits.float()
-        return resize(logits, full)[..., :height, :width]
+        return (logits.float() if logits.element_size() < 4 else logits), full
 
     def decode_clicks(
         self, pyramid: Sequence[Tensor], points: Tensor, previous: Tensor
@@ -181,8 +192,11 @@ class InterFormer(nn.Module):
         dict
             ``instances``: logits (N, 1, H, W) of the object against the rest.
         """
-        classes = self.decode_labels(pyramid, labels_from(previous, points))
-        return {"instances": classes[:, 1:] - classes[:, :1]}
+        height, width = previous.shape[-2:]
+        classes, full = self._logits(pyramid, labels_from(previous, points))
+        # The difference first: one plane is resized, not two.
+        logits = resize(classes[:, 1:] - classes[:, :1], full)
+        return {"instances": logits[..., :height, :width]}
 
     def places(self) -> dict[str, tuple[str, ...]]:
         """Return where refinement puts its layers."""

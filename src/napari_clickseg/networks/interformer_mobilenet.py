@@ -97,6 +97,8 @@ class InterFormerMobileNetV2(nn.Module):
     with_prev_mask = True
     normalises_input = True
     point_columns = 3
+    #: See few windows, and keep what was made of them.
+    encodes_once = True
     #: Training reaches into ``encode_image``.
     encoder_learns = True
 
