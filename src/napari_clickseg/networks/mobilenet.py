@@ -1,4 +1,4 @@
-"""MobileNetV2 features (Sandler et al., CVPR 2018) at output stride 16.
+"""MobileNetV2 features (Sandler et al., CVPR 2018) at output stride 16 or 32.
 
 The convolutions carry a bias and no batch norm: the starting weights that we
 use come with their normalisation already folded in, and a network without
@@ -32,6 +32,14 @@ BLOCKS: tuple[tuple[int, int, int, int], ...] = (
 
 #: index of the last block at each stride, and its channels.
 TAPS: dict[int, tuple[int, int]] = {4: (2, 24), 8: (5, 32), 16: (16, 320)}
+#: the same at output stride 32, whose block 13 strides as the original's.
+PYRAMID: dict[int, tuple[int, int]] = {
+    2: (0, 16),
+    4: (2, 24),
+    8: (5, 32),
+    16: (12, 96),
+    32: (16, 320),
+}
 
 
 class InvertedResidual(nn.Module):
@@ -87,16 +95,31 @@ class MobileNetV2(nn.Module):
 
     The part up to stride 4 and the rest are apart, so that click maps can join
     in between and the first part is done once for an image.
+
+    Parameters
+    ----------
+    output_stride : {16, 32}
+        At 16 the last blocks are dilated; at 32 they stride as they were trained on
+        ImageNet, for :meth:`pyramid`. The weights are the same.
     """
 
-    def __init__(self) -> None:
+    #: Name of the last block.
+    last = f"blocks.{len(BLOCKS) - 1}"
+    #: Channels of what :meth:`pyramid` returns.
+    channels = tuple(channels for _, channels in PYRAMID.values())
+
+    def __init__(self, output_stride: int = 16) -> None:
         super().__init__()
+        self.output_stride = output_stride
         channels = 32
         self.stem = nn.Sequential(
             nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.ReLU6(inplace=True)
         )
         blocks = []
-        for expansion, out_channels, stride, dilation in BLOCKS:
+        for number, (expansion, out_channels, stride, dilation) in enumerate(BLOCKS):
+            if output_stride == 32 and number > PYRAMID[16][0]:
+                stride = 2 if number == PYRAMID[16][0] + 1 else 1
+                dilation = 1
             blocks.append(
                 InvertedResidual(channels, out_channels, expansion, stride, dilation)
             )
@@ -124,3 +147,16 @@ class MobileNetV2(nn.Module):
         for block in self.blocks[TAPS[8][0] + 1 :]:
             x = block(x)
         return at8, x
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Map RGB in [-1, 1] to features at strides 2, 4, 8, 16 and 32.
+
+        Only at output stride 32. The features are those of linear bottlenecks: of
+        either sign.
+        """
+        x: Tensor = self.stem(image)
+        taps = {}
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            taps[number] = x
+        return [taps[number] for number, _ in PYRAMID.values()]
