@@ -33,10 +33,16 @@ class HighResolutionModule(nn.Module):
         Width of each branch, finest first.
     blocks : int
         Residual blocks per branch.
+    align_corners : bool
+        How coarse branches are resized, see
+        :func:`~napari_clickseg.networks.layers.resize`.
     """
 
-    def __init__(self, channels: Sequence[int], blocks: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], blocks: int, align_corners: bool = True
+    ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         self.branches = nn.ModuleList(
             residual_layer(BasicBlock, width, width, blocks) for width in channels
         )
@@ -53,7 +59,11 @@ class HighResolutionModule(nn.Module):
         fused = []
         for target, layers in zip(features, self.fuse_layers, strict=True):
             pairs = zip(cast("nn.ModuleList", layers), features, strict=True)
-            first, *others = (resize(layer(x), target.shape[-2:]) for layer, x in pairs)
+            size = target.shape[-2:]
+            first, *others = (
+                resize(layer(x), size, align_corners=self.align_corners)
+                for layer, x in pairs
+            )
             fused.append(self.relu(sum(others, first)))
         return fused
 
@@ -67,14 +77,19 @@ class HighResolutionNet(nn.Module):
         Channels of the finest branch; each next one has twice as many.
     small : bool
         The lighter "small v2" net: half the blocks, fewer modules.
+    align_corners : bool
+        As in :class:`HighResolutionModule`.
     """
 
-    def __init__(self, width: int, small: bool = False) -> None:
+    def __init__(
+        self, width: int, small: bool = False, *, align_corners: bool = True
+    ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         blocks = 2 if small else 4
         modules = (1, 3, 2) if small else (1, 4, 3)
         channels = [width * factor for factor in (1, 2, 4, 8)]
-        #: Channels of :meth:`branches`.
+        #: Channels of :meth:`concatenated`.
         self.out_channels = sum(channels)
 
         self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False)
@@ -84,11 +99,11 @@ class HighResolutionNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = residual_layer(Bottleneck, STEM_CHANNELS, 64, blocks)
         self.transition1 = _transition([64 * Bottleneck.expansion], channels[:2])
-        self.stage2 = _stage(channels[:2], blocks, modules[0])
+        self.stage2 = _stage(channels[:2], blocks, modules[0], align_corners)
         self.transition2 = _transition(channels[:2], channels[:3])
-        self.stage3 = _stage(channels[:3], blocks, modules[1])
+        self.stage3 = _stage(channels[:3], blocks, modules[1], align_corners)
         self.transition3 = _transition(channels[:3], channels)
-        self.stage4 = _stage(channels, blocks, modules[2])
+        self.stage4 = _stage(channels, blocks, modules[2], align_corners)
 
     def stem(self, image: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` to ``(N, 64, H / 2, W / 2)``, where clicks join."""
@@ -111,12 +126,15 @@ class HighResolutionNet(nn.Module):
         features = self.stage3(_widen(self.transition2, features))
         features = self.stage4(_widen(self.transition3, features))
         size = features[0].shape[-2:]
-        return torch.cat([resize(x, size) for x in features], 1)
+        same = [resize(x, size, align_corners=self.align_corners) for x in features]
+        return torch.cat(same, 1)
 
 
-def _stage(channels: Sequence[int], blocks: int, modules: int) -> nn.Sequential:
+def _stage(
+    channels: Sequence[int], blocks: int, modules: int, align_corners: bool
+) -> nn.Sequential:
     return nn.Sequential(
-        *(HighResolutionModule(channels, blocks) for _ in range(modules))
+        *(HighResolutionModule(channels, blocks, align_corners) for _ in range(modules))
     )
 
 

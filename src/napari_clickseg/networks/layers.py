@@ -18,14 +18,16 @@ from napari_clickseg.errors import ModelError
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize bilinearly with aligned corners, as RITM and f-BRS do everywhere.
+def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = True) -> Tensor:
+    """Resize bilinearly.
 
     Parameters
     ----------
     x : Tensor, shape (N, C, H, W)
     size : sequence of int
         Wanted height and width.
+    align_corners : bool
+        Whether corner pixels keep their place, as RITM and f-BRS do everywhere.
 
     Returns
     -------
@@ -35,7 +37,9 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     if x.shape[-2:] == (height, width):
         return x
-    return F.interpolate(x, (height, width), mode="bilinear", align_corners=True)
+    return F.interpolate(
+        x, (height, width), mode="bilinear", align_corners=align_corners
+    )
 
 
 def check_multiple(image: Tensor, multiple: int) -> None:

@@ -95,7 +95,7 @@ class ObjectDistribution(nn.Module):
         self.object_context_block = ObjectAttention(channels, key_channels)
         self.conv_bn_dropout = nn.Sequential(
             nn.Conv2d(2 * channels, channels, 1, bias=False),
-            _bn_relu(channels),
+            bn_relu(channels),
             nn.Dropout2d(dropout),
         )
 
@@ -166,7 +166,7 @@ class HRNetOCR(HighResolutionNet):
         return self.cls_head(self.ocr_distri_head(features, objects)), guess
 
 
-def _bn_relu(channels: int) -> nn.Sequential:
+def bn_relu(channels: int) -> nn.Sequential:
     """Batch norm and ReLU as one numbered step (published keys ``i.0.*``)."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
@@ -175,5 +175,5 @@ def _projection(*channels: int) -> nn.Sequential:
     """1x1 convolutions without bias, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 1, bias=False), _bn_relu(after)]
+        layers += [nn.Conv2d(before, after, 1, bias=False), bn_relu(after)]
     return nn.Sequential(*layers)
