@@ -1,0 +1,1 @@
+"""Pictures made by computation, whose alpha or depth is known exactly."""
