@@ -12,6 +12,7 @@ import torch
 
 from napari_clickseg.refinement.adam import Judgement
 from napari_clickseg.refinement.lbfgs import Obedience
+from napari_clickseg.tasks.attention import outside_of as outside_of
 from napari_clickseg.tasks.segmentation import (
     REACHED,
     brs_mask_loss,
@@ -156,27 +157,6 @@ class SquareWishes:
             float(surplus) < self._threshold
         )
         return Obedience(loss, reached, probability.detach() > self._threshold)
-
-
-def outside_of(
-    centre: tuple[float, float], radii: tuple[float, float], size: Size
-) -> np.ndarray:
-    """Return what lies outside an attention radius, (h, w), bool.
-
-    Parameters
-    ----------
-    centre : (float, float)
-        Row and column of the click.
-    radii : (float, float)
-        The radius along rows and along columns: the same, unless a window was
-        resized to another form.
-    size : (int, int)
-        Height and width.
-    """
-    rows = (np.arange(size[0])[:, None] - centre[0]) / radii[0]
-    cols = (np.arange(size[1])[None, :] - centre[1]) / radii[1]
-    outside: np.ndarray = rows**2 + cols**2 > 1
-    return outside
 
 
 def _square(middle: int, length: int, published: bool) -> slice:

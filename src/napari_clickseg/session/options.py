@@ -10,13 +10,13 @@ from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session.answering import Answering
 from napari_clickseg.session.objects import Overlap
 from napari_clickseg.session.refining import Refinement, as_plain
-from napari_clickseg.tasks import Task
+from napari_clickseg.tasks import Segmentation
 
 
 class SessionOptions:
     """Options that may change at any time; they count from the next answer."""
 
-    task: Task
+    task: Segmentation
     overlap: Overlap
     _answering: Answering
 

@@ -7,13 +7,17 @@ nothing here imports torch.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.clicks import Click
 from napari_clickseg.errors import ClickError
+from napari_clickseg.tasks.attention import outside_of
+from napari_clickseg.tasks.task import ITERATIONS, Mode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +29,26 @@ EPSILON = 1e-5
 REACHED = 0.8
 
 
+@dataclass(frozen=True)
 class Segmentation:
-    """A click says whether its pixel belongs to the object."""
+    """A click says whether its pixel belongs to the object.
 
-    name = "segmentation"
+    Parameters
+    ----------
+    threshold : float
+        Probability from which on a pixel counts as object, for the losses.
+    """
+
+    threshold: float = 0.5
+
+    name: ClassVar[str] = "segmentation"
+    mode: ClassVar[Mode] = "click"
+    fields: ClassVar[frozenset[str]] = frozenset({"positive", "radius"})
+    channels: ClassVar[int] = 1
+    weight: ClassVar[float] = 100.0
+    iterations: ClassVar[int] = ITERATIONS
+    top_k: ClassVar[int | None] = None
+    remembers: ClassVar[bool] = True
 
     def check_click(self, click: Click) -> None:
         """Refuse labels and values: a sign, and perhaps a radius, is all there is.
@@ -52,6 +72,40 @@ class Segmentation:
     def result(self, answer: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
         """Return the mask."""
         return self.mask(answer, threshold)
+
+    def targets(self, clicks: Sequence[Click], start: Tensor) -> Tensor:
+        """Return signs: 1 for positive clicks, -1 for negative ones."""
+        return start.new_tensor([1.0 if click.positive else -1.0 for click in clicks])
+
+    def refinement_loss(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return equation 8; values are logits, (n, 1)."""
+        return click_loss(values[:, 0], targets, self.threshold)
+
+    def consistency_loss(self, before: Tensor, now: Tensor, far: Tensor) -> Tensor:
+        """Return the mean squared change of logits outside the circle."""
+        return consistency_loss(before, now, far, 1.0)
+
+    def attention(
+        self,
+        centre: tuple[float, float],
+        radii: tuple[float, float],
+        size: tuple[int, int],
+    ) -> NDArray[Any]:
+        """Return 0 within the circle, 1 outside."""
+        return outside_of(centre, radii, size).astype(np.float32)
+
+    def obeyed(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return which clicks lie on their side of the threshold."""
+        return targets * (values[:, 0] - middle_logit(self.threshold)) > 0
+
+    def reached(self, values: Tensor, targets: Tensor) -> bool:
+        """Return whether all clicks come close enough to their target."""
+        distances = click_distances(values[:, 0], targets, self.threshold)
+        return bool((distances < REACHED).all())
+
+    def activation(self, output: Tensor) -> Tensor:
+        """Return probabilities."""
+        return output.sigmoid()
 
 
 def brs_mask_loss(
