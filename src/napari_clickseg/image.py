@@ -160,6 +160,10 @@ class ImageSource:
         rows, cols = box.relative_to(held[0]).slices
         return np.array(held[1][rows, cols], order="C")
 
+    def release(self) -> None:
+        """Let go of pixels that are kept to be quick; they are read again."""
+        self._last = None
+
     def describe(self) -> dict[str, Any]:
         """Return which image it is and how it is shown, ready for JSON."""
         return {

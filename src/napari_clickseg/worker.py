@@ -119,6 +119,8 @@ class Channel:
         self._pending = 0
         self._pending_edits = 0
         self._lock = threading.Lock()
+        #: Called in the owner's thread when no job is left.
+        self.idle: Callable[[], None] | None = None
         self.generation = 0
         self.closed = False
 
@@ -251,6 +253,8 @@ class Channel:
                 job.done(job)
         finally:
             job.applied.set()
+        if self.idle is not None and not (self._pending or self.closed):
+            self.idle()
 
 
 class Worker:

@@ -116,16 +116,7 @@ class Controller(Jobs):
         self._channel.tell(function)
 
     def _enter_image(self, image: Image) -> None:
-        context = self._contexts.get(image)
-        if context is None:
-            this = weakref.ref(self)
-
-            def tell(text: str, part: float | None) -> None:
-                controller = this()
-                if controller is not None:
-                    controller.tell_busy(text, part)
-
-            context = self._contexts[image] = Context(Engine(self._shelf, tell))
+        context = self.context_of(image)
         objects = None if context.objects is None else context.objects()
         if objects is not None and objects in self.viewer.layers:
             self.set_objects_layer(objects, tell=False)

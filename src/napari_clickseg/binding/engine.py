@@ -22,6 +22,7 @@ from napari_clickseg.models.cache import cache_folder
 from napari_clickseg.session import Change, ClickSession, SessionStats
 
 if TYPE_CHECKING:
+    from napari_clickseg.encoding.preparing import Preparation
     from napari_clickseg.prediction.settings import PredictionSettings
 
 __all__ = ["Engine"]
@@ -49,6 +50,8 @@ class Engine:
         self._models: dict[Plane, Any] = {}
         self._shown: dict[Plane, Any] = {}
         self._saved: dict[Plane, ClickSession] = {}
+        #: Planes as they were shown last, and with which contrast.
+        self._sources: dict[Plane, tuple[Any, ImageSource]] = {}
         #: Planes that no session can work on, and why.
         self._refused: dict[Plane, ClickSegError] = {}
         self._floor: int | None = None
@@ -79,7 +82,7 @@ class Engine:
             session = ClickSession()  # its model is chosen when it is asked
             try:
                 there = None if labels is None else labels()
-                session.set_image(_source(image), labels=there)
+                session.set_image(self.source(plane, image), labels=there)
             except ClickSegError as error:
                 self._refused[plane] = error
                 raise
@@ -94,7 +97,26 @@ class Engine:
         if self._shown[plane] != image.contrast:
             session.set_contrast(image.contrast)
             self._shown[plane] = image.contrast
+            self._sources[plane] = image.contrast, session.image
         return self._report(plane, None, options)
+
+    def source(self, plane: Plane, image: PlaneImage) -> ImageSource:
+        """Return a plane as it is shown: the same object while that stays so.
+
+        What is prepared is thus known to the clicks without a look at its pixels.
+        """
+        known = self._sources.get(plane)
+        if known is None or known[0] != image.contrast:
+            known = self._sources[plane] = image.contrast, _source(image)
+        return known[1]
+
+    def preparation(
+        self, plane: Plane, image: PlaneImage, options: Options
+    ) -> Preparation:
+        """List the windows of a plane that can be encoded ahead of time."""
+        from napari_clickseg.encoding.preparing import Preparation
+
+        return Preparation(self._model(options.model), self.source(plane, image))
 
     def close(self) -> None:
         """Forget everything."""
@@ -104,6 +126,8 @@ class Engine:
     def warm_up(self, options: Options) -> ModelFacts | None:
         """Load the model and run it once, so that the first click is quick."""
         model = self._model(options.model)
+        if not getattr(model, "has_encoder", True):
+            return self._shelf.facts(options.model)
         session = ClickSession(model)
         session.set_image(np.zeros((256, 256), np.uint8))
         session.add_click((128, 128), settle=False)

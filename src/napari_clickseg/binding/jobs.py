@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from napari_clickseg.binding.choices import CHOICES
 from napari_clickseg.binding.choosing import Choosing
 from napari_clickseg.binding.engine import Engine
-from napari_clickseg.binding.planes import Plane, plane_image, visible_box
+from napari_clickseg.binding.planes import (
+    Plane,
+    PlaneImage,
+    plane_image,
+    visible_box,
+)
+from napari_clickseg.binding.preparing import Preparing
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf
 from napari_clickseg.binding.writing import box_reader, label_check
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_clickseg.boxes import Box
+    from napari_clickseg.encoding.prepared_store import PreparedStore
+    from napari_clickseg.encoding.preparing import Preparation
     from napari_clickseg.prediction.settings import FirstLook
     from napari_clickseg.worker import Channel, Job
 
@@ -105,6 +113,9 @@ class Jobs(Choosing):
         self.autosaves: bool = chosen.get("saving.autosave")
         super().__init__(viewer)
         self._preference_stops = self._follow_preferences(chosen)
+        #: Images encoded ahead of time, when nothing else is to do.
+        self.preparing = Preparing(self)
+        channel.idle = self.preparing.advance
 
     # -------------------------------------------------------------------- reading
 
@@ -131,6 +142,16 @@ class Jobs(Choosing):
         """Whether the next plain click adds."""
         return self.points is None or self.points.positive
 
+    @property
+    def prepared_store(self) -> PreparedStore:
+        """Where prepared images are kept, for all viewers."""
+        return self._shelf.store
+
+    @property
+    def idle(self) -> bool:
+        """Whether a job that is asked for now would have to wait for no other."""
+        return not (self._channel.closed or self._channel.pending)
+
     def say(self, text: str, kind: str = "hint") -> None:
         """Put a sentence into the status line."""
         self.hint = (text, kind)
@@ -139,6 +160,7 @@ class Jobs(Choosing):
     def close(self) -> None:
         """Let go of the viewer and of all work."""
         self._channel.close()
+        self.preparing.close()
         self._stop(self._preference_stops)
         super().close()
         self._contexts.clear()
@@ -251,6 +273,31 @@ class Jobs(Choosing):
         if report is not None and report.drafted:
             self._channel.make_stale()  # what runs answers as they said before
             self._guarded(lambda: self.ask(settle=True, again=True))
+
+    def background(
+        self, work: Callable[[], Any], done: Callable[[Job], None] | None = None
+    ) -> Job:
+        """Do something in the worker that changes nothing on screen."""
+        return self._channel.chore(lambda _: work(), done)
+
+    def opener(self, image: Image) -> Callable[[Plane, PlaneImage], Preparation]:
+        """Return what lists the windows of a plane, in the worker."""
+        engine, options = self.context_of(image).engine, self.current_options()
+        return lambda plane, source: engine.preparation(plane, source, options)
+
+    def context_of(self, image: Image) -> Context:
+        """Return what belongs to an image, made where there is nothing yet."""
+        context = self._contexts.get(image)
+        if context is None:
+            this = weakref.ref(self)
+
+            def tell(text: str, part: float | None) -> None:
+                jobs = this()
+                if jobs is not None:
+                    jobs.tell_busy(text, part)
+
+            context = self._contexts[image] = Context(Engine(self._shelf, tell))
+        return context
 
     def _open(self, plane: Plane | None) -> tuple[Context, Plane]:
         """Begin with a plane if that was not done yet."""

@@ -78,6 +78,15 @@ class Navigation(Saving):
             lambda engine, plane, o: engine.commit(plane, o, label), answer=False
         )
 
+    def _act_prepare_image(self) -> None:
+        self.preparing.prepare_image()
+
+    def _act_prepare_all(self) -> None:
+        self.preparing.prepare_all()
+
+    def _act_prepare_view(self) -> None:
+        self.preparing.prepare_view()
+
     def _act_toggle_sign(self) -> None:
         self.set_sign(not self.positive)
 

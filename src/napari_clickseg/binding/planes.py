@@ -28,6 +28,7 @@ __all__ = [
     "data_shape",
     "displayed_plane",
     "plane_image",
+    "shown_range",
     "visible_box",
 ]
 
@@ -162,7 +163,7 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
     shape = plane.shape_in(data_shape(first))
     if len(layers) == 1:
         array = _cut(_full_data(first), plane, colour=first.rgb)
-        contrast: Any = _shown_range(first)
+        contrast: Any = shown_range(first)
         return PlaneImage(array, contrast, bool(first.rgb), shape, first.name)
     for layer in layers:
         if layer.rgb or data_shape(layer) != data_shape(first):
@@ -172,7 +173,7 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
             )
     stack = _Stack([_cut(_full_data(layer), plane, colour=False) for layer in layers])
     names = " + ".join(layer.name for layer in layers)
-    limits = [_shown_range(layer) for layer in layers]
+    limits = [shown_range(layer) for layer in layers]
     return PlaneImage(stack, limits, True, shape, names)
 
 
@@ -244,7 +245,7 @@ def data_shape(layer: Layer) -> tuple[int, ...]:
     return shape[: layer.ndim]
 
 
-def _shown_range(layer: Image) -> tuple[float, float]:
+def shown_range(layer: Image) -> tuple[float, float]:
     """Return the values that are black and white on screen.
 
     napari shows RGB as it is: the whole range of an integer type, 0 to 1 for floats.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_clickseg.encoding.prepared_store import PreparedStore
 from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class ModelFacts(NamedTuple):
     refinement: RefinementSettings | None = None
     #: Whether it answers without any click.
     automatic: bool = False
+    #: Whether it encodes an image once, so that images can be prepared.
+    encodes_once: bool = False
+    #: Whether it has an encoder, or only answers on what was encoded elsewhere.
+    encodes: bool = True
 
 
 class ModelShelf:
@@ -69,6 +74,8 @@ class ModelShelf:
     def __init__(self, load: Callable[..., Model] | None = None) -> None:
         self._load = load
         self._models: OrderedDict[ModelChoice, Model] = OrderedDict()
+        #: Where prepared images are found.
+        self.store = PreparedStore()
 
     def get(
         self,
@@ -89,7 +96,7 @@ class ModelShelf:
                 model = self._fetch_and_load(choice, tell, cancelled)
             finally:
                 tell("", None)
-            self._models[choice] = model
+            self._models[choice] = model = self._with_store(model)
             while len(self._models) > KEEP:
                 self._models.popitem(last=False)
         self._models.move_to_end(choice)
@@ -99,7 +106,7 @@ class ModelShelf:
         """Take in a model that is loaded already."""
         precision = str(model.dtype).removeprefix("torch.")
         choice = ModelChoice(model.name, str(model.device), precision)
-        self._models[choice] = model
+        self._models[choice] = self._with_store(model)
         return choice
 
     def facts(self, choice: ModelChoice) -> ModelFacts | None:
@@ -110,7 +117,26 @@ class ModelShelf:
         precision = str(model.dtype).removeprefix("torch.")
         own = getattr(model, "refinement", None)
         automatic = bool(getattr(model, "automatic", False))
-        return ModelFacts(model.name, str(model.device), precision, own, automatic)
+        return ModelFacts(
+            model.name,
+            str(model.device),
+            precision,
+            own,
+            automatic,
+            bool(getattr(model, "encodes_once", False)),
+            bool(getattr(model, "has_encoder", True)),
+        )
+
+    def _with_store(self, model: Any) -> Any:
+        """Have a model that encodes once look for prepared images."""
+        if not getattr(model, "encodes_once", False):
+            return model
+        from napari_clickseg.encoding.with_store import WithStore
+
+        if isinstance(model, WithStore):
+            return model
+        # Clicks alone write nothing to the user's disk.
+        return WithStore(model, self.store, write=False)
 
     def forget(self) -> None:
         """Let go of all models."""

@@ -199,9 +199,9 @@ class Stage(Hooks):
             raise ImageError("No plane of the image is on screen.")
         return plane_image(self.channel_layers(), self.plane)
 
-    def channel_layers(self) -> list[Image]:
+    def channel_layers(self, image: Image | None = None) -> list[Image]:
         """Return the layers that the model sees: the image, or visible channels."""
-        image = self.image_layer
+        image = image or self.image_layer
         if image is None:
             return []
         if not self.use_channels or image.rgb:

@@ -17,7 +17,7 @@ from napari_clickseg.models.cache import cache_folder
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.store import FeatureStore
-    from napari_clickseg.models.model import Features
+    from napari_clickseg.models.features import Features
 
 LOG = logging.getLogger("napari_clickseg")
 

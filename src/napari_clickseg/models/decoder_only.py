@@ -71,6 +71,9 @@ class DecoderModel(Model):
         The network's batch norms have been folded already.
     """
 
+    #: It cannot encode images.
+    has_encoder = False
+
     def __init__(
         self,
         network: nn.Module,

@@ -28,6 +28,7 @@ from napari_clickseg.widgets.parts import (
     button,
     form,
 )
+from napari_clickseg.widgets.prepare import PrepareSection
 from napari_clickseg.widgets.refinement import RefinementSection
 from napari_clickseg.widgets.sections import (
     ModelSection,
@@ -60,10 +61,12 @@ class SegmentWidget(QWidget):
         self.image = Choice(clicks.choose, "The image to click on")
         self.model = Choice(self._choose_model, "The model that answers")
         self.badge = Badge()
+        prepare = PrepareSection(clicks)
         model = QWidget()
         row = QHBoxLayout(model)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.model, 1)
+        row.addWidget(prepare.small)
         row.addWidget(self.badge)
         self.sign = SignSwitch(self._choose_sign)
         self.status = StatusLine(clicks.stop)
@@ -96,6 +99,7 @@ class SegmentWidget(QWidget):
         for each in (self.undo, self.redo, self.discard):
             row.addWidget(each)
         self.sections = {
+            "prepare": ("Prepare", prepare),
             "refinement": ("Refinement", RefinementSection(clicks)),
             "objects": ("Objects", ObjectsSection(clicks)),
             "view": ("View", ViewSection(clicks)),
