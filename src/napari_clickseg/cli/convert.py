@@ -7,19 +7,24 @@ from typing import Annotated
 
 import typer
 
-from napari_clickseg.cli.common import check_choice
+from napari_clickseg.cli.common import check_choice, download_bar
 
 DTYPES = ("keep", "float32", "float16", "bfloat16")
 
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A .pth, .pt or .safetensors file.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A .pth, .pt or .safetensors file, or the name of a model.",
+        ),
     ],
     target: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[TARGET]", help="Default: SOURCE with the ending .safetensors."
+            metavar="[TARGET]",
+            help="Default: SOURCE with the ending .safetensors; of a name, here.",
         ),
     ] = None,
     dtype: Annotated[
@@ -50,12 +55,21 @@ def convert(
     napari-clickseg convert resnet34_dh128_sbd.pth fbrs.safetensors \
         --dtype float16
     napari-clickseg convert interformer.pth decoder.safetensors --decoder-only
+    napari-clickseg convert interformer-mobilenetv2-starter --decoder-only
     """
     check_choice(dtype, DTYPES, "--dtype")
     from napari_clickseg.models.checkpoint import convert_checkpoint
+    from napari_clickseg.models.given import weight_file
 
+    file = Path(source).expanduser()
+    named = not file.is_file()
+    if named:
+        with download_bar() as show:
+            file = weight_file(source, show)
     ending = "-decoder.safetensors" if decoder_only else ".safetensors"
-    goal = source.with_name(source.stem + ending) if target is None else target
+    goal = target
+    if goal is None:
+        goal = Path(source + ending) if named else file.with_name(file.stem + ending)
     stored = None
     if dtype != "keep":
         import torch
@@ -64,9 +78,9 @@ def convert(
     if decoder_only:
         from napari_clickseg.models.decoder_only import export_decoder
 
-        checkpoint = export_decoder(source, goal, dtype=stored, overwrite=overwrite)
+        checkpoint = export_decoder(file, goal, dtype=stored, overwrite=overwrite)
     else:
-        checkpoint = convert_checkpoint(source, goal, dtype=stored, overwrite=overwrite)
+        checkpoint = convert_checkpoint(file, goal, dtype=stored, overwrite=overwrite)
     numbers = sum(tensor.numel() for tensor in checkpoint.state_dict.values())
     typer.echo(
         f"{goal}: {checkpoint.architecture}, {numbers / 1e6:.2f} million numbers, "

@@ -110,6 +110,13 @@ def segment(
             min=1, metavar="N", help="Most steps of the refinement for a click: 20."
         ),
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Use images that encode has prepared, and keep what was not.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     session: Annotated[
@@ -136,6 +143,8 @@ def segment(
     napari-clickseg segment cells.tif --clicks clicks.csv --json
     napari-clickseg segment cells.tif -c 120,200 -c -140,230@25 \
         --refinement g-brs-bmconv
+    napari-clickseg segment cells.tif -c 120,200 --store features \
+        --model decoder.safetensors --contrast 100,4000
     """
     check_choice(overlap, OVERLAPS, "--overlap")
     check_choice(first_look, FIRST_LOOKS, "--first-look")
@@ -168,10 +177,13 @@ def segment(
     existing = None if labels is None else read_labels(labels)
     start = None if mask is None else read_labels(mask) != 0
     loaded, seconds = load(model, device, precision)
+    settings = PredictionSettings(first_look=first_look)  # type: ignore[arg-type]
+    if store is not None:
+        loaded, settings = _with_store(loaded, store, settings)
     run = ClickSession(
         loaded,
         overlap=overlap,  # type: ignore[arg-type]
-        settings=PredictionSettings(first_look=first_look),  # type: ignore[arg-type]
+        settings=settings,
         refinement=_refinement(refinement, max_iterations),
     )
     run.set_image(source, labels=existing)
@@ -188,6 +200,27 @@ def segment(
         typer.echo(json.dumps({**outcome.to_json(), **files}))
     else:
         typer.echo(f"{outcome.line} -> {', '.join(str(path) for path in written)}")
+
+
+def _with_store(
+    model: Any, folder: Path, settings: PredictionSettings
+) -> tuple[Any, PredictionSettings]:
+    """Return the model with a store, and settings that ask for what is in it."""
+    from napari_clickseg.encoding.store import FeatureStore
+    from napari_clickseg.encoding.windows import prepared_settings, side_of
+    from napari_clickseg.encoding.with_store import WithStore
+    from napari_clickseg.errors import ModelError
+
+    if not getattr(model, "encodes_once", False):
+        raise ModelError(
+            f"{model.name} looks at every window anew, so a store is of no use to it. "
+            "Leave --store out, or choose an InterFormer."
+        )
+    # Without an encoder nothing could ever come into a new one.
+    kept = FeatureStore(folder, create=getattr(model, "has_encoder", True))
+    tiles = settings.first_look != "published"
+    settings = prepared_settings(side_of(model), settings, tiles=tiles)
+    return WithStore(model, kept), settings
 
 
 def _refinement(name: str, iterations: int | None) -> RefinementSettings:

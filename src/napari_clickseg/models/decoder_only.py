@@ -38,6 +38,7 @@ from napari_clickseg.models.encoders import (
 )
 from napari_clickseg.models.feature_tree import pack, unpack
 from napari_clickseg.models.features import Features
+from napari_clickseg.models.given import weight_file
 from napari_clickseg.models.model import Model
 from napari_clickseg.models.registry import ModelInfo
 from napari_clickseg.models.running import fold_carefully
@@ -168,8 +169,8 @@ def export_decoder(
 
     Parameters
     ----------
-    source : path-like
-        Any weight file that can be read.
+    source : str or path-like
+        Any weight file that can be read, or the name of a model.
     target : path-like
         Ends in ``.safetensors``.
     dtype : torch.dtype, optional
@@ -184,6 +185,8 @@ def export_decoder(
 
     Raises
     ------
+    UnknownModelError
+        If there is no such file or name.
     CheckpointError
         If the source cannot be read or has no encoder any more, or the target cannot
         be written.
@@ -195,7 +198,7 @@ def export_decoder(
         raise CheckpointError(f"{target} should end in .safetensors.")
     if target.exists() and not overwrite:
         raise CheckpointError(f"{target} exists already; choose another name.")
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(weight_file(source))
     if checkpoint.config.get("decoder_only"):
         raise CheckpointError(f"{source} holds a decoder only already.")
     parts, digest = encoder_of(checkpoint)

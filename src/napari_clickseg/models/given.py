@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_clickseg.errors import UnknownModelError
 from napari_clickseg.models.checkpoint import Checkpoint
 from napari_clickseg.models.registry import ModelInfo, get_info
+
+if TYPE_CHECKING:
+    from napari_clickseg.models.fetch import Progress
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -41,6 +45,24 @@ def given_path(given: str | os.PathLike[str]) -> Path | None:
         f"There is no weight file {path}. Check the path, or choose a model by its "
         "name: 'napari-clickseg models list' shows them."
     )
+
+
+def weight_file(
+    given: str | os.PathLike[str], progress: Progress | None = None
+) -> Path:
+    """Return a weight file; one given by its name is downloaded if need be.
+
+    Raises
+    ------
+    UnknownModelError, FetchError
+        If there is no such file or name, or it cannot be had.
+    """
+    path = given_path(given)
+    if path is None:
+        from napari_clickseg.models.fetch import fetch_model
+
+        path = fetch_model(get_info(os.fspath(given)), progress)
+    return path
 
 
 def info_of_file(path: Path, checkpoint: Checkpoint) -> ModelInfo:
