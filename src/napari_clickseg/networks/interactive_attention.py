@@ -18,6 +18,8 @@ MLP_RATIOS = (8, 8, 4, 4)
 POOL_RATIOS = ((12, 16, 20, 24), (6, 8, 10, 12), (3, 4, 5, 6), (1, 2, 3, 4))
 #: Side of the maps in training, from which the sizes of the pooled maps follow.
 TARGET_SIDES = (128, 64, 32, 16)
+#: Rows of the attention matrix that are in work at a time, for the cache's sake.
+QUERIES = 1024
 
 
 def pooled_side(side: int, target: int, ratio: int) -> int:
@@ -28,6 +30,24 @@ def pooled_side(side: int, target: int, ratio: int) -> int:
     """
     wanted = min(target / ratio, side)
     return round(side / round(side / wanted))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return scaled dot-product attention, ``(N, heads, tokens, channels)`` each.
+
+    Many queries on few keys: in bfloat16 on a processor a softmax over some rows at a
+    time is quicker than torch's fused kernel, by a third or more.
+    """
+    quicker = query.dtype == torch.bfloat16 and query.device.type == "cpu"
+    if not quicker or torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(query, key, value)
+    key = (key * key.shape[-1] ** -0.5).transpose(-1, -2).contiguous()
+    value = value.contiguous()
+    parts = [
+        torch.softmax(rows @ key, -1, dtype=torch.float32).to(value.dtype) @ value
+        for rows in query.split(QUERIES, 2)
+    ]
+    return torch.cat(parts, 2)
 
 
 class PoolingAttention(nn.Module):
@@ -80,7 +100,7 @@ class PoolingAttention(nn.Module):
         pairs = self.key_value_proj(self.pool(source))
         pairs = pairs.view(n, -1, 2, self.heads, dim // self.heads)
         key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
-        answer = F.scaled_dot_product_attention(query, key, value)
+        answer = attend(query, key, value)
         answer = self.proj(answer.transpose(1, 2).reshape(n, -1, dim))
         return answer.transpose(1, 2).reshape(n, dim, height, width)
 

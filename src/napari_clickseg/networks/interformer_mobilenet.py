@@ -223,10 +223,11 @@ class InterFormerMobileNetV2(nn.Module):
             with what is possibly object, object and background.
         """
         size = pyramid[0].shape[-2:]
-        compared = shares[:, COMPARED]
+        there = shares[:, COMPARED]
         planes = [resize(shares, size)]
         for similarity, features in zip(self.similarities, pyramid, strict=False):
-            there = F.adaptive_max_pool2d(compared, features.shape[-2:])
+            # The largest of the largest: each level reads the one before.
+            there = F.adaptive_max_pool2d(there, features.shape[-2:])
             planes.append(resize(similarity(features, there).float(), size))
         return torch.cat(planes, 1)
 
@@ -247,15 +248,17 @@ class InterFormerMobileNetV2(nn.Module):
         Returns
         -------
         dict
-            ``instances`` and ``instances_aux``, logits ``(N, 1, H, W)``.
+            ``instances``, and where gradients are recorded ``instances_aux``: logits
+            ``(N, 1, H, W)``.
         """
         size = (previous.shape[-2], previous.shape[-1])
         shares = self.shares(points, previous, self.working_size(*size))
         maps = self.neck.decode(pyramid, self.cues(pyramid, shares))
-        return {
-            "instances": resize(self.decode_head(maps).float(), size),
-            "instances_aux": resize(self.auxiliary_head(maps[2]).float(), size),
-        }
+        answer = {"instances": resize(self.decode_head(maps).float(), size)}
+        if torch.is_grad_enabled():  # for training alone
+            coarse = self.auxiliary_head(maps[2]).float()
+            answer["instances_aux"] = resize(coarse, size)
+        return answer
 
     def forward(self, image: Tensor, points: Tensor) -> dict[str, Tensor]:
         """Answer clicks on an image.
