@@ -8,7 +8,7 @@ values afterwards.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -69,6 +69,29 @@ def fill(network: nn.Module, golden: Mapping[str, np.ndarray] | None = None) -> 
     """Give a network the recipe's weights and switch it to evaluation."""
     network.load_state_dict(state_dict_by_recipe(network.state_dict(), golden))
     network.eval()
+
+
+def settle(network: nn.Module, run: Callable[[], object]) -> None:
+    """Give batch norm the statistics of one run, as the golden files of the dense
+    networks did: then these need not be kept.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation, and so afterwards; only its batch norm is trained meanwhile.
+    run : callable
+        Calls the network once.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        run()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
 
 
 def worst_checksum(

@@ -11,8 +11,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from napari_clickseg.networks.bts import BTS
 from napari_clickseg.networks.fbrs import FBRS
+from napari_clickseg.networks.indexnet import IndexNet
 from napari_clickseg.networks.interformer import InterFormer
+from napari_clickseg.networks.multiscale import MultiScaleHRNet
 from napari_clickseg.networks.ritm import RITM
 
 EXCERPT = Path(__file__).parents[1] / "golden" / "network_keys.txt.xz"
@@ -30,6 +33,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "fbrs_hrnet32_ocr128": lambda: FBRS("hrnet32"),
     "interformer_light": lambda: InterFormer.variant("light"),
     "interformer_tiny": lambda: InterFormer.variant("tiny"),
+    "hmsa_hrnet48_ocr_cityscapes": MultiScaleHRNet,
+    "hmsa_hrnet48_ocr_mapillary": lambda: MultiScaleHRNet(65),
+    "indexnet_mbv2": IndexNet,
+    "bts_densenet161": BTS,
 }
 
 Table = dict[str, tuple[str, tuple[int, ...]]]

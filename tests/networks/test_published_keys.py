@@ -20,6 +20,10 @@ PARAMETERS = {
     "ritm_deeplab_r34": 23_350_930,
     "fbrs_r101_dh256": 58_431_612,
     "interformer_light": 97_373_348,
+    "hmsa_hrnet48_ocr_cityscapes": 72_143_430,
+    "hmsa_hrnet48_ocr_mapillary": 72_200_194,
+    "indexnet_mbv2": 5_953_515,
+    "bts_densenet161": 47_000_688,
 }
 
 
