@@ -308,7 +308,7 @@ class IndexNet(nn.Module):
         Parameters
         ----------
         filters : sequence of (weight, bias)
-            In order; at least the encoder's 52, of a network that takes RGB in
+            In order; at least the encoder's 51, of a network that takes RGB in
             [-1, 1]. The first one is adapted to normalised RGB and ignores the trimap.
 
         Returns
