@@ -218,7 +218,7 @@ def test_the_file_is_text_and_arrays_for_anyone_to_read(worked, tmp_path):
             if name.endswith(".npy"):
                 with archive.open(name) as member:
                     np.lib.format.read_array(member, allow_pickle=False)
-    assert text["version"] == 2
+    assert text["version"] == 3
     assert text["draft"]["clicks"][0]["row"] == 30
     assert text["stats"]["objects"] == 3
     assert text["image"]["shape"] == [40, 50]
@@ -276,7 +276,7 @@ def test_nothing_in_a_file_is_run(worked, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda text, _: text.update(version=3), "version 3.*Update"),
+        (lambda text, _: text.update(version=4), "version 4.*Update"),
         (lambda text, _: text.update(format="other"), "not a session file"),
         (lambda text, _: text.pop("draft"), "damaged"),
         (lambda text, _: text["draft"].update(clicks=[{"row": "x"}]), "damaged"),

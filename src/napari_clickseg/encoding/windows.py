@@ -64,6 +64,8 @@ def prepared_settings(
         look = "search"
     return replace(
         settings,
+        windows="tiles",
+        tile_side=side,
         zoom_in=tiles,
         first_look=look,
         max_size=side,

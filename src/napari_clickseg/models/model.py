@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from napari_clickseg.models.given import given_path, info_of_file
 from napari_clickseg.models.optimise import working_copy
 from napari_clickseg.models.registry import ModelInfo, get_info
 from napari_clickseg.models.running import fold_carefully, run_network
+from napari_clickseg.models.traits import Traits
 from napari_clickseg.models.tuned import read_tuned
 from napari_clickseg.networks.layers import IMAGENET, Normalise
 from napari_clickseg.networks.ocr import ObjectAttention
@@ -32,11 +33,9 @@ from napari_clickseg.refinement.settings import RefinementSettings
 
 LOG = logging.getLogger("napari_clickseg")
 
-#: Longest side of windows for networks that do not say: InterFormer's training.
-TILE_SIDE = 512
 
 
-class Model:
+class Model(Traits):
     """A click network, ready to run.
 
     Networks differ in whether they take a previous mask and who normalises the
@@ -153,39 +152,6 @@ class Model:
         """Name, as :func:`load_model` finds it, or the file's stem."""
         return self.info.name
 
-    @property
-    def encodes_once(self) -> bool:
-        """Whether encoding an image takes much longer than answering a click."""
-        return bool(getattr(self.network, "encodes_once", False))
-
-    @property
-    def tile_side(self) -> int:
-        """Longest side at which such a model sees a part of an image."""
-        return int(getattr(self.network, "max_side", None) or TILE_SIDE)
-
-    @property
-    def places(self) -> Mapping[str, tuple[str, ...]]:
-        """Where refinement inserts its layers, by method.
-
-        Keys are ``"rgb"``, ``"distmap"``, ``"f-brs-a"`` to ``"f-brs-c"`` and
-        ``"g-brs"``; what the registry says of the last goes before the network's
-        own word.
-        """
-        own = getattr(self.network, "places", None)
-        places = dict(own()) if own is not None else {}
-        if self.info.refine_at:
-            places["g-brs"] = self.info.refine_at
-        return places
-
-    @property
-    def learning_rates(self) -> Mapping[str, float]:
-        """Adam's step size that was found best, by method.
-
-        The registry's, and above them what was found on this machine
-        (:mod:`napari_clickseg.models.tuned`).
-        """
-        return {**self.info.learning_rates, **self._tuned}
-
     def prepare(self, image: Tensor) -> Tensor:
         """Normalise an image, where the network does not do that itself.
 
@@ -234,7 +200,11 @@ class Model:
         return Features(self._method("encode_image")(image), size, batch)
 
     def decode(
-        self, features: Features, points: Tensor, previous: Tensor | None = None
+        self,
+        features: Features,
+        points: Tensor,
+        previous: Tensor | None = None,
+        region: tuple[int, int, int, int] | None = None,
     ) -> Tensor:
         """Answer clicks.
 
@@ -247,8 +217,11 @@ class Model:
             (float64 repeats the published numbers to the last digit); P
             positive rows, then P negative ones, -1 where unused.
         previous : Tensor, shape (N, 1, H, W), optional
-            Probability of the answer before; zeros by default. Models without
-            ``with_prev_mask`` do not look at it.
+            Probability of the answer before, or what :meth:`remember` has made of
+            all; zeros by default. Models without ``with_prev_mask`` do not look at it.
+        region : (left, top, right, bottom), optional
+            The only part to refine, in pixels of the image, multiples of 32; for
+            models with :attr:`refines_region`.
 
         Returns
         -------
@@ -263,7 +236,10 @@ class Model:
             shape = (features.batch, 1, *features.size)
             previous = torch.zeros(shape, device=self.device)
         previous = previous.to(self.device, torch.float32)
-        answer = self._method("decode_clicks")(features.content, points, previous)
+        given = () if region is None else (region,)
+        answer = self._method("decode_clicks")(
+            features.content, points, previous, *given
+        )
         logits: Tensor = answer["instances"]
         return logits.float()
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_clickseg.networks.click_labels import labels_from
+from napari_clickseg.networks.click_labels import RADIUS, labels_from, remember
 from napari_clickseg.networks.interactive_attention import InteractiveNeck
 from napari_clickseg.networks.layers import IMAGENET, Normalise
 from napari_clickseg.networks.uperhead import FCNHead, UPerHead, resize
@@ -47,6 +47,10 @@ class InterFormer(nn.Module):
     point_columns = 3
     #: Encoding takes much longer than answering: see few windows, and keep them.
     encodes_once = True
+    #: What is kept of all answers instead of the last one.
+    remember = staticmethod(remember)
+    #: Pixels around a click that carry its label.
+    click_radius = RADIUS
 
     def __init__(
         self,
@@ -173,7 +177,11 @@ class InterFormer(nn.Module):
         return (logits.float() if logits.element_size() < 4 else logits), full
 
     def decode_clicks(
-        self, pyramid: Sequence[Tensor], points: Tensor, previous: Tensor
+        self,
+        pyramid: Sequence[Tensor],
+        points: Tensor,
+        previous: Tensor,
+        region: tuple[int, int, int, int] | None = None,
     ) -> dict[str, Tensor]:
         """Answer clicks as the other click networks do.
 
@@ -186,6 +194,8 @@ class InterFormer(nn.Module):
         previous : Tensor, shape (N, 1, H, W)
             What is remembered of the answers before
             (:func:`napari_clickseg.networks.click_labels.remember`), or a mask.
+        region : (left, top, right, bottom), optional
+            See :meth:`decode_labels`.
 
         Returns
         -------
@@ -193,10 +203,16 @@ class InterFormer(nn.Module):
             ``instances``: logits (N, 1, H, W) of the object against the rest.
         """
         height, width = previous.shape[-2:]
-        classes, full = self._logits(pyramid, labels_from(previous, points))
+        labels = labels_from(previous, points)
+        classes, full = self._logits(pyramid, labels, region)
         # The difference first: one plane is resized, not two.
         logits = resize(classes[:, 1:] - classes[:, :1], full)
         return {"instances": logits[..., :height, :width]}
+
+    @property
+    def refines_region(self) -> bool:
+        """Whether there are blocks that may look at a region alone."""
+        return len(self.neck.refine_stages) > 0
 
     def places(self) -> dict[str, tuple[str, ...]]:
         """Return where refinement puts its layers."""

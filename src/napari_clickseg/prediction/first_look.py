@@ -278,7 +278,7 @@ def judge(
     Parameters
     ----------
     boxes : sequence of Box
-        At least two windows.
+        At least two windows; one may reach a little beyond the next.
     logits : sequence of ndarray, shape (h, w)
         The network's answer on each.
     clicks : sequence of Click
@@ -364,11 +364,18 @@ def _is_cut(found: Box, mask: np.ndarray, box: Box, shape: Size) -> bool:
 
 
 def _cut(mask: np.ndarray, box: Box, inner: Box, size: Size) -> np.ndarray:
-    """Return the part of a mask on ``box`` that lies in ``inner``, resized."""
+    """Return the part of a mask on ``box`` that lies in ``inner``, resized.
+
+    Where ``inner`` reaches beyond ``box``, there is no object.
+    """
     rows = inner.top + (np.arange(size[0]) + 0.5) * inner.shape[0] / size[0]
     cols = inner.left + (np.arange(size[1]) + 0.5) * inner.shape[1] / size[1]
     y = ((rows - box.top) * mask.shape[0] / box.shape[0]).astype(int)
     x = ((cols - box.left) * mask.shape[1] / box.shape[1]).astype(int)
+    there = np.ix_(
+        (rows >= box.top) & (rows < box.bottom), (cols >= box.left) & (cols < box.right)
+    )
     y, x = np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)
-    cut: np.ndarray = mask[np.ix_(y, x)]
+    cut: np.ndarray = np.zeros(size, dtype=bool)
+    cut[there] = mask[np.ix_(y, x)][there]
     return cut

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from napari_clickseg.prediction.kept import Kept
 from napari_clickseg.prediction.resize import reduce_smoothly, resize, to_tensor
 from napari_clickseg.prediction.views import Size, mirror, project
 
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     from napari_clickseg.image import ImageSource
     from napari_clickseg.prediction.settings import PredictorState
 
-#: Encoded windows kept: a window and its mirror image, for two views.
-KEPT = 4
-#: Larger inputs are encoded anew for each click: their features are not kept.
-KEEP_PIXELS = 2**20
+#: Left, top, right and bottom in pixels of a window as the model sees it.
+Region = tuple[int, int, int, int]
 
 ModelT = TypeVar("ModelT", bound="ClickModel")
 
@@ -101,7 +100,17 @@ class Passes:
         self.last_size: Size = (0, 0)
         self.last_batch = 0
         self._image: ImageSource | None = None
-        self._features: OrderedDict[tuple[Box, Size, bool], Any] = OrderedDict()
+        self._features = Kept()
+
+    @property
+    def once(self) -> bool:
+        """Whether the model encodes an image once, which takes much longer."""
+        return bool(getattr(self.model, "encodes_once", False))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the model remembers more than its last answer."""
+        return bool(getattr(self.model, "remembers", False))
 
     def forget(self) -> None:
         """Drop everything that was kept."""
@@ -118,6 +127,7 @@ class Passes:
         *,
         flipped: bool = False,
         limit: int | None = None,
+        region: Region | None = None,
     ) -> Tensor:
         """Return the model's answer on one window.
 
@@ -137,6 +147,8 @@ class Passes:
             Show the model the mirror image; the answer is turned back.
         limit : int, optional
             Only so many first clicks are given to the model.
+        region : (left, top, right, bottom), optional
+            The only part of the window that the model refines.
 
         Returns
         -------
@@ -144,10 +156,10 @@ class Passes:
         """
         self.last_size, self.last_batch = size, 1
         points = self.points(clicks, before, box, size, (flipped,), limit=limit)
-        previous = self.previous(before.window(box), size, (flipped,))
+        previous = self.previous(self.window(before, box), size, (flipped,))
         with torch.inference_mode():
-            features = self._encode(image, box, size, flipped=flipped)
-            answer = self.decode(features, points, previous, size).cpu()
+            features = self.encode(image, box, size, (flipped,))
+            answer = self.decode(features, points, previous, size, region).cpu()
         return answer.flip(3) if flipped else answer
 
     def points(
@@ -173,6 +185,46 @@ class Passes:
             limit=limit,
         )
 
+    def window(self, before: PredictorState, box: Box) -> np.ndarray:
+        """Return what the model is told of earlier answers in a window.
+
+        The last answer; or what a model that remembers more has made of all, to which
+        a mask that comes from outside is added as one more answer.
+
+        Returns
+        -------
+        ndarray, shape of ``box``, float32
+        """
+        if not self.remembers:
+            return before.window(box)
+        known = before.remembered(box)
+        if before.external:
+            return self._after(known, before.window(box))
+        return known
+
+    def memory(
+        self, before: PredictorState, box: Box, probability: np.ndarray
+    ) -> np.ndarray | None:
+        """Return what the model remembers after an answer, None if it does not.
+
+        Parameters
+        ----------
+        before : PredictorState
+            What the answer was asked with.
+        box : Box
+            The window.
+        probability : ndarray, shape of ``box``
+            The answer.
+        """
+        if not self.remembers:
+            return None
+        return self._after(self.window(before, box), probability)
+
+    def _after(self, known: np.ndarray, probability: np.ndarray) -> np.ndarray:
+        model: Any = self.model
+        remembered: np.ndarray = model.remember(known, probability)
+        return remembered
+
     def previous(
         self, window: np.ndarray, size: Size, copies: Sequence[bool]
     ) -> Tensor | None:
@@ -182,7 +234,10 @@ class Passes:
         """
         if not self.model.with_prev_mask:
             return None
-        patch = resize(torch.from_numpy(window.copy())[None, None], size)
+        patch = torch.from_numpy(window.copy())[None, None]
+        if self.remembers:  # labels, which have no values in between
+            patch = F.interpolate(patch, size, mode="nearest-exact")
+        patch = resize(patch, size)
         return torch.cat([patch.flip(3) if copy else patch for copy in copies])
 
     def planes(
@@ -195,12 +250,13 @@ class Passes:
     ) -> Tensor:
         """Return copies of a window as the model takes them, (copies, 3, *size).
 
-        ``prepare`` changes the window before it is resized.
+        ``prepare`` changes the window before it is resized. What a model sees but
+        once may be far larger than ``size``; then pixels are averaged.
         """
         planes = to_tensor(image.window(box))
         if prepare is not None:
             planes = prepare(planes)
-        planes = resize(planes, size)
+        planes = (reduce_smoothly if self.once else resize)(planes, size)
         return self._send(
             torch.cat([planes.flip(3) if copy else planes for copy in copies])
         )
@@ -208,7 +264,37 @@ class Passes:
     def encode(
         self, image: ImageSource, box: Box, size: Size, copies: Sequence[bool]
     ) -> Any:
-        """Encode copies of a window, or have a model with a store look them up."""
+        """Return the features of a window, from the last time if there are any.
+
+        ``copies`` says for each copy whether it is the mirror image; of most models
+        only single copies are kept.
+        """
+        if len(copies) > 1 and not self.once:
+            return self.encode_anew(image, box, size, copies)
+        if image is not self._image:
+            self._features.clear()
+            self._image = image
+        key = (box, size, tuple(copies))
+        features = self._features.get(key)
+        if features is None:
+            features = self.encode_anew(image, box, size, copies)
+            pixels = len(copies) * size[0] * size[1]
+            self._features.put(key, features, pixels, once=self.once)
+        return features
+
+    def encode_anew(
+        self,
+        image: ImageSource,
+        box: Box,
+        size: Size,
+        copies: Sequence[bool],
+        *,
+        stored: bool = True,
+    ) -> Any:
+        """Encode copies of a window, or have a model with a store look them up.
+
+        With ``stored=False`` the encoder runs in any case.
+        """
         planes = partial(self.planes, image, box, size, copies)
         model: Any = self.model
 
@@ -218,7 +304,7 @@ class Passes:
             return model.encode(planes())
 
         look_up = getattr(model, "encode_view", None)
-        if look_up is None:
+        if look_up is None or not stored:
             return encode()
         return look_up(image, box, size, copies, encode)
 
@@ -258,32 +344,22 @@ class Passes:
             features = self.model.encode(self._send(torch.cat(views)))
             return self.decode(features, points, previous, size).cpu()
 
-    def _encode(
-        self, image: ImageSource, box: Box, size: Size, *, flipped: bool
-    ) -> Any:
-        """Return the features of a window, from the last time if there are any."""
-        if image is not self._image:
-            self._features.clear()
-            self._image = image
-        key = (box, size, flipped)
-        if key in self._features:
-            self._features.move_to_end(key)
-            return self._features[key]
-        features = self.encode(image, box, size, (flipped,))
-        if size[0] * size[1] <= KEEP_PIXELS:
-            self._features[key] = features
-            while len(self._features) > KEPT:
-                self._features.popitem(last=False)
-        return features
-
     def decode(
-        self, features: Any, points: Tensor, previous: Tensor | None, size: Size
+        self,
+        features: Any,
+        points: Tensor,
+        previous: Tensor | None,
+        size: Size,
+        region: Region | None = None,
     ) -> Tensor:
         """Return the model's answer in float32, at the size of the window."""
-        logits = self.model.decode(
+        model: Any = self.model
+        given = () if region is None else (region,)
+        logits = model.decode(
             features,
             self._send(points),
             None if previous is None else self._send(previous),
+            *given,
         )
         return resize(logits.float(), size)
 

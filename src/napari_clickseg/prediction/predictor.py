@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,10 +10,11 @@ import torch
 from napari_clickseg.boxes import Box
 from napari_clickseg.device import is_out_of_memory, release_memory
 from napari_clickseg.errors import ClickError, DeviceError
-from napari_clickseg.prediction import first_look
+from napari_clickseg.prediction.looking import Looking
 from napari_clickseg.prediction.passes import ClickModel, Passes
 from napari_clickseg.prediction.promise import Found, held_against_clicks
 from napari_clickseg.prediction.refining import Answer, Refining
+from napari_clickseg.prediction.regions import region_of
 from napari_clickseg.prediction.request import Request
 from napari_clickseg.prediction.resize import resize
 from napari_clickseg.prediction.settings import (
@@ -23,13 +23,8 @@ from napari_clickseg.prediction.settings import (
     PredictorState,
     Refined,
 )
-from napari_clickseg.prediction.views import (
-    LongestSide,
-    Size,
-    View,
-    ZoomIn,
-    limit_size,
-)
+from napari_clickseg.prediction.tiles import WHOLE_PIXELS
+from napari_clickseg.prediction.views import View
 from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
@@ -41,14 +36,6 @@ if TYPE_CHECKING:
     from napari_clickseg.clicks import Click
     from napari_clickseg.image import ImageSource
 
-#: A published first click sees the whole image only up to so many pixels; of a
-#: larger one it sees windows, as the policy ``search`` does.
-WHOLE_PIXELS = 2**24
-#: No window is read that is larger than this.
-WINDOW_PIXELS = 2**27
-#: Models that answer without clicks see the whole image, at most so many pixels long
-#: where the settings say nothing.
-AUTOMATIC_SIDE = 2048
 #: Memory exhaustion never makes the longer side of a window smaller than this.
 SMALLEST_SIDE = 160
 
@@ -89,8 +76,7 @@ class Predictor:
         self._passes = Passes(model)
         self._refining = Refining(self._passes)
         self.refinement = refinement
-        self._longest: int | None = None
-        self._one_by_one = False
+        self._looking = Looking(self._passes, self._plain)
         self._last: Request | None = None
 
     @property
@@ -130,7 +116,12 @@ class Predictor:
     @property
     def longest_side(self) -> int | None:
         """Longest side that memory was found to allow; None: no limit known."""
-        return self._longest
+        return self._looking.longest
+
+    @property
+    def last_size(self) -> tuple[int, int]:
+        """Height and width at which the model saw the window of the last answer."""
+        return self._passes.last_size
 
     def forget(self) -> None:
         """Drop what is kept of the last image (it changed, or memory is wanted)."""
@@ -190,11 +181,12 @@ class Predictor:
             If memory does not suffice even for a small window on the CPU.
         """
         started = time.perf_counter()
-        if not clicks and not self._automatic:
+        if not clicks and not self._looking.automatic:
             raise ClickError("There is no click yet: click inside an object first.")
         refinement = self.refinement_in_use
+        settings = self.settings.decided_for(self.model)
         request = Request(
-            image, tuple(clicks), state or _START, visible, self.settings, refinement
+            image, tuple(clicks), state or _START, visible, settings, refinement
         )
         if self._last is None or not request.same(self._last):
             self._last = request
@@ -204,7 +196,7 @@ class Predictor:
         if refinement.time_budget is not None:
             request.deadline = started + refinement.time_budget
         request.notices.clear()
-        settle = settle and (self.settings.flip or refinement.active)
+        settle = settle and bool(settings.flip or refinement.active)
         memory_notice = ""
         while True:
             try:
@@ -219,7 +211,7 @@ class Predictor:
         if refinement.active:
             settled = settle and found.finished
         else:
-            settled = settle or not self.settings.flip
+            settled = settle or not settings.flip
         return held_against_clicks(
             request,
             found,
@@ -228,16 +220,11 @@ class Predictor:
             notices=(*request.notices, *filter(None, [memory_notice])),
         )
 
-    @property
-    def _automatic(self) -> bool:
-        return bool(getattr(self.model, "automatic", False))
-
     def _attempt(self, request: Request, *, settle: bool) -> Found:
         """Answer once with what memory is thought to allow."""
         settings, shape = request.settings, request.image.shape
         before, clicks = request.before, request.clicks
-        zooms = settings.zoom_in and not self._automatic
-        zoom = ZoomIn.of(settings) if zooms else None
+        zoom = self._looking.zoom(request)
         published = settings.first_look == "published"
         # What the zoom-in goes by is the last answer, but a starting mask given
         # from outside is none to the published code: it predicts twice instead.
@@ -247,84 +234,31 @@ class Predictor:
             seen, passes = _START, 2
         refined, evaluations = before.refined, 0
         while True:
-            view, min_crop = self._view(request, zoom, seen)
-            _check_window(view.box)
+            view, min_crop = self._looking.view(request, zoom, seen)
+            self._passes.last_size = view.size
             answer = self._answer(request, view, refined, settle=settle)
             evaluations += answer.evaluations
             refined = answer.refined
+            probability = _resized(answer.logits, view.paste)
+            memory = None
+            if self._passes.remembers:
+                seen_so = _resized(answer.logits, view.box)
+                memory = self._passes.memory(before, view.box, seen_so)
             after = PredictorState(
                 roi=view.roi,
                 box=view.paste,
-                probability=_pasted(answer.logits, view),
+                probability=probability,
                 min_crop=min_crop,
                 index_offset=before.index_offset,
                 refined=refined,
+                memory_box=None if memory is None else view.box,
+                memory=memory,
             )
             passes -= 1
             again = zoom is not None and zoom.wants_second_pass(after, shape)
             if not again and passes <= 0:
                 return Found(after, answer.finished, evaluations)
             seen = after
-
-    def _view(
-        self, request: Request, zoom: ZoomIn | None, seen: PredictorState
-    ) -> tuple[View, int | None]:
-        """Return where to look, and the smallest window from now on."""
-        settings, shape = request.settings, request.image.shape
-        min_crop = seen.min_crop
-        if self._automatic:
-            view = LongestSide(settings.max_size or AUTOMATIC_SIDE).view(shape)
-        elif zoom is None:
-            view = LongestSide(settings.max_size).view(shape)
-        elif settings.first_look == "published":
-            view = zoom.view(seen, request.clicks, shape)
-        else:
-            # A window was chosen at the first click, so none is skipped.
-            zoom = replace(zoom, skip_clicks=0)
-            view = zoom.view(seen, request.clicks, shape)
-        whole = Box.of_shape(shape)
-        first = zoom is not None and settings.first_look != "published"
-        if view.box == whole and view.roi is None and first:
-            look = self._first_look(request)
-            view, min_crop = look.view(settings), look.min_crop(settings)
-        elif not self._automatic and view.box == whole and whole.area > WHOLE_PIXELS:
-            request.notices.append(
-                f"The image ({shape[0]} x {shape[1]}) is too large to be seen as a "
-                "whole: the model looked at windows around the clicks."
-            )
-            look = self._first_look(request)
-            view, min_crop = look.view(settings), look.min_crop(settings)
-        size = limit_size(limit_size(view.size, settings.max_size), self._longest)
-        return replace(view, size=size), min_crop
-
-    def _first_look(self, request: Request) -> first_look.Look:
-        """Return where to look when no object has been found yet."""
-        shape = request.image.shape
-        if request.settings.first_look == "visible" and request.visible is not None:
-            look = first_look.visible(request.clicks, request.visible, shape)
-            if look is not None:
-                return look
-        if request.searched is None:
-            request.searched = first_look.search(
-                request.clicks,
-                shape,
-                lambda boxes, size: self._look(request, boxes, size),
-                within=request.visible,
-            )
-        return request.searched
-
-    def _look(self, request: Request, boxes: Sequence[Box], size: Size) -> np.ndarray:
-        """Return logits ``(N, *size)`` of several windows."""
-        size = limit_size(size, self._longest)
-        groups = [[box] for box in boxes] if self._one_by_one else [list(boxes)]
-        answers = []
-        for group in groups:
-            request.check()
-            answers.append(
-                self._passes.batch(request.image, group, size, request.clicks)
-            )
-        found: np.ndarray = torch.cat(answers)[:, 0].numpy()
-        return found
 
     def _answer(
         self, request: Request, view: View, refined: Refined | None, *, settle: bool
@@ -345,6 +279,10 @@ class Predictor:
             logits = 0.5 * (logits + self._logits(request, view, flipped=True))
         return Answer(logits, refined)
 
+    def _plain(self, request: Request, view: View) -> Tensor:
+        """Return the model's own answer, without the mirror image."""
+        return self._logits(request, view, flipped=False)
+
     def _logits(self, request: Request, view: View, *, flipped: bool) -> Tensor:
         key = (view.box, view.size, flipped)
         if key not in request.logits:
@@ -357,6 +295,9 @@ class Predictor:
                 request.before,
                 flipped=flipped,
                 limit=self._refining.limit(request),
+                region=None
+                if flipped
+                else region_of(request, self.model, view.box, view.size),
             )
         return request.logits[key]
 
@@ -370,18 +311,18 @@ class Predictor:
         self._refining.forget()
         release_memory(device)
         if self._passes.last_batch > 1:
-            self._one_by_one = True
+            self._looking.one_by_one = True
             return f"Memory ran out on {device}: windows are now looked at one by one."
         failed = max(self._passes.last_size)
         if failed // 2 >= SMALLEST_SIDE:
-            self._longest = failed // 2
+            self._looking.longest = failed // 2
             return (
                 f"Memory ran out on {device}: windows are now at most "
-                f"{self._longest} pixels long, so edges may be less sharp."
+                f"{self._looking.longest} pixels long, so edges may be less sharp."
             )
         if device.type != "cpu":
             self._passes.model = self.model.to(device="cpu")
-            self._longest = None
+            self._looking.longest = None
             return f"Memory ran out on {device}: the model now runs on the CPU."
         raise DeviceError(
             "Memory ran out even for a small window on the CPU. Close other "
@@ -389,18 +330,8 @@ class Predictor:
         )
 
 
-def _pasted(logits: Tensor, view: View) -> np.ndarray:
-    """Return the probability of the answer to a view, ``view.paste.shape``."""
-    probability = resize(torch.sigmoid(logits), view.paste.shape)
+def _resized(logits: Tensor, box: Box) -> np.ndarray:
+    """Return the probability of an answer at the size of a box."""
+    probability = resize(torch.sigmoid(logits), box.shape)
     values: np.ndarray = probability[0, 0].numpy()
     return values
-
-
-def _check_window(box: Box) -> None:
-    """Refuse to read a window that no machine should be asked for."""
-    if box.area > WINDOW_PIXELS:
-        raise ClickError(
-            f"The clicks of this object ask for a window of {box.shape[0]} x "
-            f"{box.shape[1]} pixels. Undo the last click, or work on a smaller "
-            "version of the image."
-        )

@@ -229,7 +229,7 @@ class Refining:
         """Return the layers, and the previous mask to keep, if it must be kept."""
         settings = request.refinement
         limit = self.limit(request)
-        previous = request.before.window(view.box)
+        previous = self._passes.window(request.before, view.box)
         spent = limit is not None and len(request.clicks) >= limit
         if (
             limit is not None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_clickseg.image import ImageSource
     from napari_clickseg.prediction.first_look import Look
     from napari_clickseg.prediction.settings import PredictionSettings, PredictorState
+    from napari_clickseg.prediction.tiles import Tile
     from napari_clickseg.prediction.views import Size
     from napari_clickseg.refinement.settings import RefinementSettings
 
@@ -43,6 +44,7 @@ class Request:
     #: Refinements under way, by view (see :mod:`napari_clickseg.prediction.refining`).
     works: dict[Any, Any] = field(default_factory=dict)
     searched: Look | None = None
+    first_tile: Tile | None = None
     notices: list[str] = field(default_factory=list)
 
     def same(self, other: Request) -> bool:

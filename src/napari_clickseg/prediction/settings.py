@@ -18,6 +18,8 @@ from napari_clickseg.errors import MaskError, SettingsError
 
 FirstLook = Literal["published", "visible", "search"]
 FIRST_LOOKS: tuple[FirstLook, ...] = get_args(FirstLook)
+Windows = Literal["auto", "free", "tiles"]
+WINDOWS: tuple[Windows, ...] = get_args(Windows)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class PredictionSettings:
         last answer asks for falls below this.
     zoom_prob_threshold : float
         Probability above which a pixel counts as object when windows are made.
-    flip : bool
-        Average the settled answer with that of the mirrored window.
+    flip : bool or "auto"
+        Average the settled answer with that of the mirrored window. ``"auto"``: as
+        published, so yes but for models that encode an image once, for which it would
+        double what takes longest.
     max_size : int or None
         Longest side of what the network sees; None: no limit.
     threshold : float
@@ -54,6 +58,13 @@ class PredictionSettings:
         shown on the canvas, or the best of a few windows around the click.
     net_clicks_limit : int or None
         Only so many first clicks are given to the network; None: all.
+    windows : {"auto", "free", "tiles"}
+        ``"free"``: windows are fitted to clicks and objects. ``"tiles"``: every window
+        is one of a fixed pyramid (:mod:`napari_clickseg.prediction.tiles`), so that
+        all can be encoded ahead of time; with ``first_look="published"`` it is always
+        the whole image. ``"auto"``: tiles for models that encode an image once.
+    tile_side : int or None
+        Longest side of a tile for the network; None: what the network works at.
 
     Raises
     ------
@@ -74,11 +85,13 @@ class PredictionSettings:
     min_crop_size: int = 200
     recompute_thresh_iou: float = 0.5
     zoom_prob_threshold: float = 0.5
-    flip: bool = True
+    flip: bool | Literal["auto"] = "auto"
     max_size: int | None = None
     threshold: float = 0.49
     first_look: FirstLook = "published"
     net_clicks_limit: int | None = None
+    windows: Windows = "auto"
+    tile_side: int | None = None
 
     def __post_init__(self) -> None:
         size: Any = self.target_size
@@ -96,7 +109,13 @@ class PredictionSettings:
                 f"first_look is {self.first_look!r}: choose one of "
                 f"{', '.join(FIRST_LOOKS)}."
             )
-        for name in ("min_crop_size", "max_size", "net_clicks_limit"):
+        if self.windows not in WINDOWS:
+            raise SettingsError(
+                f"windows is {self.windows!r}: choose one of {', '.join(WINDOWS)}."
+            )
+        if self.flip not in (True, False, "auto"):
+            raise SettingsError(f"flip is {self.flip!r}: give True, False or 'auto'.")
+        for name in ("min_crop_size", "max_size", "net_clicks_limit", "tile_side"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} is {value}: give 1 or more.")
@@ -108,6 +127,16 @@ class PredictionSettings:
             raise SettingsError(
                 f"expansion_ratio is {self.expansion_ratio}: give a value above 0."
             )
+
+    def decided_for(self, model: Any) -> PredictionSettings:
+        """Return the same settings with ``"auto"`` decided for a model."""
+        once = bool(getattr(model, "encodes_once", False))
+        windows: Windows = "tiles" if once else "free"
+        return replace(
+            self,
+            windows=windows if self.windows == "auto" else self.windows,
+            flip=not once if self.flip == "auto" else self.flip,
+        )
 
     def updated(self, changes: Mapping[str, Any]) -> PredictionSettings:
         """Return the same settings with some changed."""
@@ -189,6 +218,11 @@ class PredictorState:
         Number of the first click: 1 after a starting mask, else 0.
     refined : Refined or None
         What the refinement of the clicks so far has found.
+    memory_box : Box or None
+        Where ``memory`` lies.
+    memory : ndarray, shape of ``memory_box``, float16 in [0, 1], or None
+        What a network that remembers more than its last answer has made of all
+        answers so far; 1/2 where it knows nothing.
     """
 
     roi: Box | None = None
@@ -198,8 +232,11 @@ class PredictorState:
     external: bool = False
     index_offset: int = 0
     refined: Refined | None = None
+    memory_box: Box | None = None
+    memory: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        self._check_memory()
         if (self.box is None) != (self.probability is None):
             raise MaskError("Give a box and a probability together, or neither.")
         if self.box is None or self.probability is None:
@@ -210,6 +247,23 @@ class PredictorState:
                 f"the box {tuple(self.box)} of shape {self.box.shape}."
             )
         object.__setattr__(self, "probability", _frozen(self.probability))
+
+    def _check_memory(self) -> None:
+        if self.memory is None and self.memory_box is None:
+            return
+        if self.memory is None or self.memory_box is None:
+            raise MaskError("Give a memory and its box together, or neither.")
+        if self.memory.shape != self.memory_box.shape:
+            raise MaskError(
+                f"A memory of shape {self.memory.shape} does not fill the box "
+                f"{tuple(self.memory_box)} of shape {self.memory_box.shape}."
+            )
+        memory = self.memory
+        if memory.dtype != np.float16:
+            memory = memory.astype(np.float16)
+            memory.flags.writeable = False
+        memory = _read_only(memory)
+        object.__setattr__(self, "memory", memory)
 
     @classmethod
     def from_mask(cls, mask: np.ndarray, box: Box | None = None) -> PredictorState:
@@ -242,14 +296,32 @@ class PredictorState:
         """
         if self.probability is not None and self.box == box:
             return self.probability
-        out = np.zeros(box.shape, dtype=np.float32)
-        if self.probability is None or self.box is None:
-            return out
-        common = self.box.intersect(box)
-        if not common.empty:
-            source = common.relative_to(self.box).slices
-            out[common.relative_to(box).slices] = self.probability[source]
+        return _cut(self.probability, self.box, box, 0.0)
+
+    def remembered(self, box: Box) -> np.ndarray:
+        """Return the memory inside a box.
+
+        Returns
+        -------
+        ndarray, shape of ``box``, float32
+            1/2 where nothing is known; zeros alone if there is no memory.
+        """
+        empty = 0.0 if self.memory is None else 0.5
+        return _cut(self.memory, self.memory_box, box, empty)
+
+
+def _cut(
+    values: np.ndarray | None, at: Box | None, box: Box, outside: float
+) -> np.ndarray:
+    """Return the part of values at one box that lies in another one, float32."""
+    out = np.full(box.shape, outside, dtype=np.float32)
+    if values is None or at is None:
         return out
+    common = at.intersect(box)
+    if not common.empty:
+        source = common.relative_to(at).slices
+        out[common.relative_to(box).slices] = values[source]
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_clickseg.errors import RefinementError
-from napari_clickseg.prediction.passes import KEEP_PIXELS
+from napari_clickseg.prediction.kept import KEEP_PIXELS
+from napari_clickseg.prediction.regions import region_of
 from napari_clickseg.refinement.insertion import record
 from napari_clickseg.refinement.sites import Site, Watch
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from napari_clickseg.prediction.passes import Passes
+    from napari_clickseg.prediction.passes import Passes, Region
     from napari_clickseg.prediction.request import Request
     from napari_clickseg.prediction.views import View
     from napari_clickseg.refinement.settings import RefinementSettings
@@ -116,7 +117,7 @@ class Tails:
         copies : sequence of bool
             For each copy of the view whether it is the mirror image.
         window : ndarray, shape of ``view.box``
-            The previous mask.
+            The previous mask, or what is remembered.
         limit : int or None
             Only so many first clicks are given to the network.
         reuse : bool
@@ -143,7 +144,7 @@ class Tails:
         previous = passes.previous(window, view.size, copies)
         where = (view.box, view.size, tuple(copies))
         reuse = reuse or self.automatic
-        key: Any = (sites, *where)
+        key: Any = (sites, *where)  # the region follows from the clicks
         if not self.automatic:
             given = b"" if previous is None else previous.numpy().tobytes()
             key += (points.numpy().tobytes(), hash(given))
@@ -151,15 +152,13 @@ class Tails:
             self._tails.move_to_end(key)
             return self._tails[key]
 
-        def encode() -> Any:
-            return passes.encode(request.image, view.box, view.size, copies)
+        region = self._region(request, view, copies)
 
-        features = self._encoding(encode, network, sites, where)
-        tail = record(
-            network,
-            sites,
-            lambda: passes.decode(features(), points, previous, view.size),
-        )
+        def decode(features: Any) -> Tensor:
+            return passes.decode(features, points, previous, view.size, region)
+
+        features = self._encoding(request, view, copies, network, sites, decode)
+        tail = record(network, sites, lambda: decode(features()))
         if reuse:
             _keep(self._tails, key, tail)
         return tail
@@ -182,11 +181,19 @@ class Tails:
             copies,
             limit=limit,
         )
-        window = request.before.window(view.box)
+        window = passes.window(request.before, view.box)
         previous = passes.previous(window, view.size, copies)
+        region = self._region(request, view, copies)
         with torch.inference_mode():
             features = passes.encode(request.image, view.box, view.size, copies)
-            return passes.decode(features, points, previous, view.size)
+            return passes.decode(features, points, previous, view.size, region)
+
+    def _region(
+        self, request: Request, view: View, copies: Sequence[bool]
+    ) -> Region | None:
+        if any(copies):
+            return None
+        return region_of(request, self._passes.model, view.box, view.size)
 
     def _known(self, request: Request) -> torch.nn.Module:
         """Return the network, and drop what was kept of another or another image."""
@@ -204,36 +211,50 @@ class Tails:
 
     def _encoding(
         self,
-        encode: Callable[[], Any],
+        request: Request,
+        view: View,
+        copies: Sequence[bool],
         network: torch.nn.Module,
         sites: tuple[str, ...],
-        key: tuple[Any, ...],
+        decode: Callable[[Any], Any],
     ) -> Callable[[], Any]:
         """Return what gives a view's features: kept ones, if no place is in them."""
+        passes = self._passes
+
+        def encode(stored: bool = False) -> Any:
+            return passes.encode_anew(
+                request.image, view.box, view.size, copies, stored=stored
+            )
+
         if self._early.get(sites):
             return encode
+        parsed = [Site.parse(site) for site in sites]
+        for site in parsed:
+            site.check(network)
+        if passes.once:
+            features = passes.encode(request.image, view.box, view.size, copies)
+            if sites not in self._early:
+                with torch.no_grad(), Watch(network, parsed, _pass_on) as watch:
+                    decode(features)
+                self._early[sites] = not watch.reached.issuperset(parsed)
+            return encode if self._early[sites] else lambda: features
+        key = (view.box, view.size, tuple(copies))
         if key not in self._features:
-            reached: list[str] = []
-
-            def visit(label: str, tensor: Tensor) -> Tensor:
-                reached.append(label)
-                return tensor
-
-            parsed = [Site.parse(site) for site in sites]
-            for site in parsed:
-                site.check(network)
-            with torch.no_grad(), Watch(network, parsed, visit):
-                features = encode()
-            self._early[sites] = bool(reached)
-            if reached:
+            with torch.no_grad(), Watch(network, parsed, _pass_on) as watch:
+                features = encode(stored=True)
+            self._early[sites] = bool(watch.reached)
+            if watch.reached:
                 return encode
-            height, width = key[1]
-            if height * width > KEEP_PIXELS:
+            if view.size[0] * view.size[1] > KEEP_PIXELS:
                 return lambda: features
             _keep(self._features, key, features)
         self._features.move_to_end(key)
         kept = self._features[key]
         return lambda: kept
+
+
+def _pass_on(label: str, tensor: Tensor) -> Tensor:  # noqa: ARG001
+    return tensor
 
 
 def _keep(store: OrderedDict[Any, Any], key: Any, value: Any) -> None:

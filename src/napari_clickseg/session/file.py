@@ -30,9 +30,10 @@ from napari_clickseg.session.packing import (
 )
 from napari_clickseg.session.patches import Patch
 
-FORMAT, VERSION = "napari-clickseg session", 2
-#: Version 1 knew neither refinements nor radii; what it holds is read as it was.
-READABLE = (1, VERSION)
+FORMAT, VERSION = "napari-clickseg session", 3
+#: Version 1 knew neither refinements nor radii, version 2 no models that remember and
+#: no fixed windows; what they hold is read as it was.
+READABLE = (1, 2, VERSION)
 #: Images in memory of at most this many bytes are put into the file.
 IMAGE_LIMIT = 2**26
 _TEXT = "session.json"

@@ -1,0 +1,141 @@
+"""Where to look, if it has to be a tile of the fixed pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_clickseg.boxes import Box
+from napari_clickseg.errors import ClickError
+from napari_clickseg.prediction import first_look
+from napari_clickseg.prediction.tiles import Tile, around, snap, tiles
+from napari_clickseg.prediction.views import Size, box_iou, clicks_box
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from napari_clickseg.clicks import Click
+
+
+def first_tile(
+    clicks: Sequence[Click],
+    shape: Size,
+    side: int,
+    look: Callable[[Sequence[Tile]], Sequence[np.ndarray]],
+    *,
+    within: Box | None = None,
+) -> Tile:
+    """Return the tile that suits the clicked object best.
+
+    The model is asked on one tile of each level. Its answers are judged as those on
+    windows of any size are; the best one is the answer to the click.
+
+    Parameters
+    ----------
+    clicks : sequence of Click
+        Clicks so far.
+    shape, side
+        As for :func:`~napari_clickseg.prediction.tiles.tiles`.
+    look : callable
+        Takes tiles, returns the model's logits on each.
+    within : Box, optional
+        What the canvas shows: no tile is larger, but for the smallest.
+    """
+    inside = _clicked(clicks, shape)
+    row = (inside.top + inside.bottom - 1) / 2
+    col = (inside.left + inside.right - 1) / 2
+    found = [t for t in around(row, col, shape, side) if _holds(t.box, inside)]
+    if not any(click.positive for click in clicks):
+        return found[0]  # there is no object to fit
+    field = Box(0, 0, 0, 0) if within is None else within.clip(shape)
+    if not field.empty:
+        small = [t for t in found if max(t.box.shape) <= max(field.shape)]
+        found = small or found[-1:]
+    if not found:
+        return _readable(snap(inside, shape, side), inside)
+    if len(found) == 1:
+        return found[0]
+    found.reverse()  # small to large
+    boxes = [tile.box for tile in found]
+    judged = first_look.judge(boxes, look(found), clicks, shape)
+    best = max(range(len(found)), key=lambda i: judged[i].score)
+    return found[-1] if judged[best].object_box is None else found[best]
+
+
+def visible_tile(
+    clicks: Sequence[Click], field: Box, shape: Size, side: int
+) -> Tile | None:
+    """Return the finest tile with all that the canvas shows, None if that is nothing.
+
+    Parameters
+    ----------
+    clicks : sequence of Click
+        Clicks so far, which are to be seen in any case.
+    field : Box
+        What the canvas shows, image pixels; may reach beyond the image.
+    shape, side
+        As for :func:`~napari_clickseg.prediction.tiles.tiles`.
+    """
+    box = field.clip(shape)
+    if box.empty:
+        return None
+    inside = _clicked(clicks, shape)
+    return _readable(snap(box.union(inside), shape, side), inside)
+
+
+def next_tile(
+    last: Box | None,
+    wanted: Box,
+    clicks: Sequence[Click],
+    shape: Size,
+    side: int,
+    threshold: float,
+) -> Tile:
+    """Return the tile for a window that the last answer and the clicks ask for.
+
+    Parameters
+    ----------
+    last : Box or None
+        The tile of the last answer. It stays if it holds what is wanted, unless that
+        has become small in it.
+    wanted : Box
+        The window.
+    clicks : sequence of Click
+        Clicks so far.
+    shape, side
+        As for :func:`~napari_clickseg.prediction.tiles.tiles`.
+    threshold : float
+        Overlap of ``wanted`` with ``last`` below which it has become small.
+    """
+    found = snap(wanted, shape, side)
+    if last is not None and _holds(last, wanted.clip(shape)):
+        stays = next((t for t in tiles(shape, side, last) if t.box == last), None)
+        if stays is not None and (
+            found.level <= stays.level or box_iou(wanted, last) >= threshold
+        ):
+            return stays
+    return _readable(found, _clicked(clicks, shape))
+
+
+def _clicked(clicks: Sequence[Click], shape: Size) -> Box:
+    """Return the box around the positive clicks, else around the first one."""
+    box = clicks_box(clicks, shape)
+    if box is None and clicks:
+        box = clicks_box([replace(clicks[0], positive=True)], shape)
+    return Box.of_shape(shape) if box is None else box
+
+
+def _holds(box: Box, inside: Box) -> bool:
+    return box.intersect(inside) == inside
+
+
+def _readable(tile: Tile, inside: Box) -> Tile:
+    """Refuse clicks that no window of a huge image holds."""
+    if not _holds(tile.box, inside):
+        raise ClickError(
+            f"The clicks of this object ask for a window of {inside.shape[0]} x "
+            f"{inside.shape[1]} pixels, more than may be read at once. Undo the last "
+            "click, or work on a smaller version of the image."
+        )
+    return tile
