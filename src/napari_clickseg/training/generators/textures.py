@@ -168,10 +168,31 @@ def marble(shape: tuple[int, int], rng: Generator) -> Floats:
     return mix(smoothstep(second, 0.3, 0.7), base, colour(rng))
 
 
-def plain(shape: tuple[int, int], rng: Generator) -> Floats:
-    """One colour with a little grain, or a gradient of two."""
-    first = colour(rng)
-    second = colour(rng) if rng.random() < 0.4 else first * rng.uniform(0.7, 1.2)
+def wood(shape: tuple[int, int], rng: Generator) -> Floats:
+    """Draw brown boards with grain along the columns."""
+    size = max(shape)
+    grain = noise(shape, rng, size / rng.uniform(8, 50), 4, 0.6, rng.uniform(5, 15))
+    hue, strong, value = (
+        rng.uniform(12, 38),
+        rng.uniform(0.2, 0.75),
+        rng.uniform(0.15, 0.9),
+    )
+    ends = [[hue, strong, value], [hue, strong, value * rng.uniform(0.5, 0.9)]]
+    light, dark = cv2.cvtColor(np.array([ends], np.float32), cv2.COLOR_HSV2RGB)[0]
+    out = mix(grain, np.asarray(light, np.float32), np.asarray(dark, np.float32))
+    if rng.random() < 0.5:
+        board = np.arange(shape[0]) // max(2, int(size / rng.uniform(3, 12)))
+        tone = 1 + 0.25 * np.sin(board * 12.99 + rng.uniform(0, 9))
+        out = out * tone.astype(np.float32)[:, None, None]
+    return np.asarray(np.clip(out, 0, 1), np.float32)
+
+
+def plain(shape: tuple[int, int], rng: Generator, saturation: float = 0.45) -> Floats:
+    """Draw one colour with a little grain, or a gradient of two."""
+    first = colour(rng, saturation)
+    second = np.asarray(first * rng.uniform(0.7, 1.2), np.float32)
+    if rng.random() < 0.4:
+        second = colour(rng, saturation)
     u, _ = coordinates(shape, rng)
     share = (u - u.min()) / max(float(np.ptp(u)), 1.0)
     out = mix(np.asarray(share, np.float32), first, np.asarray(second, np.float32))
