@@ -328,14 +328,16 @@ class IndexNet(nn.Module):
             zip(pairs, filters, strict=False)
         ):
             weight, bias = (x.detach().float() for x in given)
+            wanted = list(conv.weight.shape)
+            wanted[1] -= number == 0  # it knows no trimap
+            if list(weight.shape) != wanted or bias.shape != norm.bias.shape:
+                raise ValueError(
+                    f"Filter {number} has shape {tuple(weight.shape)} instead of "
+                    f"{tuple(wanted)}: no MobileNetV2 of width 1."
+                )
             if number == 0:
                 weight, bias = _for_normalised_rgb(weight, bias)
                 weight = torch.cat([weight, torch.zeros_like(weight[:, :1])], 1)
-            if weight.shape != conv.weight.shape or bias.shape != norm.bias.shape:
-                raise ValueError(
-                    f"Filter {number} has shape {tuple(weight.shape)} instead of "
-                    f"{tuple(conv.weight.shape)}: no MobileNetV2 of width 1."
-                )
             conv.weight.copy_(weight)
             norm.bias.copy_(bias)
             norm.weight.fill_(1)
