@@ -18,4 +18,7 @@ report, plots
     CSV, JSON, Markdown and plots of a finished run.
 tuning
     Which step size suits a refinement of a model.
+task_datasets, references, annotators, task_protocol, task_curves
+    The same for classes, alpha mattes and depths; their scores are in
+    semantic_metrics, matting_metrics and depth_metrics.
 """

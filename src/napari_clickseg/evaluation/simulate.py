@@ -19,6 +19,8 @@ from napari_clickseg.clicks import Click
 from napari_clickseg.errors import MaskError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 BACKGROUND = 0
@@ -119,7 +121,9 @@ class SimulatedAnnotator:
         else:
             predicted = _pair(self.truth, prediction)[1]
         errors = self._wanted & ~predicted, self._unwanted & predicted
-        missing, surplus = map(self._deepest, errors)
+        missing, surplus = (
+            deepest(error, self.clicks, self._dtype) for error in errors
+        )
         positive = missing[0] > surplus[0]
         depth, row, col = missing if positive else surplus
         if depth == 0.0:
@@ -129,29 +133,51 @@ class SimulatedAnnotator:
             radius = attention_radius(errors[0 if positive else 1], row, col)
         return Click(float(row), float(col), positive=bool(positive), radius=radius)
 
-    def _deepest(self, error: NDArray[np.bool_]) -> tuple[float, int, int]:
-        """Return the largest distance inside ``error`` and its first pixel."""
-        rows = np.flatnonzero(error.any(axis=1))
-        if rows.size == 0:
-            return 0.0, 0, 0
-        cols = np.flatnonzero(error.any(axis=0))
-        # Every pixel outside this box is correct or outside the image, and one of
-        # the ring around the box is always the nearest of them: the distances
-        # equal those of the whole padded image, at a fraction of the cost.
-        top, left = int(rows[0]), int(cols[0])
-        window = error[top : rows[-1] + 1, left : cols[-1] + 1]
-        distance = ndimage.distance_transform_edt(np.pad(window, 1))[1:-1, 1:-1]
-        distance = distance.astype(self._dtype, copy=False)
-        for click in self.clicks:
-            row, col = int(click.row) - top, int(click.col) - left
-            if 0 <= row < distance.shape[0] and 0 <= col < distance.shape[1]:
-                distance[row, col] = 0.0
-        first = int(distance.argmax())
-        depth = float(distance.flat[first])
-        if depth == 0.0:
-            return 0.0, 0, 0
-        row, col = divmod(first, distance.shape[1])
-        return depth, top + row, left + col
+
+def deepest(
+    error: NDArray[np.bool_],
+    clicks: Iterable[Click] = (),
+    dtype: DTypeLike = np.float64,
+) -> tuple[float, int, int]:
+    """Return the largest distance inside an error mask, and its first pixel.
+
+    Parameters
+    ----------
+    error : array (H, W) of bool
+    clicks : iterable of Click
+        On whole pixels; those do not count.
+    dtype : dtype
+        Precision in which distances are compared.
+
+    Returns
+    -------
+    distance : float
+        To the nearest pixel that is correct or outside the image; 0 where no pixel
+        is left.
+    row, col : int
+        Of several such pixels the first in row order.
+    """
+    rows = np.flatnonzero(error.any(axis=1))
+    if rows.size == 0:
+        return 0.0, 0, 0
+    cols = np.flatnonzero(error.any(axis=0))
+    # Every pixel outside this box is correct or outside the image, and one of
+    # the ring around the box is always the nearest of them: the distances
+    # equal those of the whole padded image, at a fraction of the cost.
+    top, left = int(rows[0]), int(cols[0])
+    window = error[top : rows[-1] + 1, left : cols[-1] + 1]
+    distance = ndimage.distance_transform_edt(np.pad(window, 1))[1:-1, 1:-1]
+    distance = distance.astype(dtype, copy=False)
+    for click in clicks:
+        row, col = int(click.row) - top, int(click.col) - left
+        if 0 <= row < distance.shape[0] and 0 <= col < distance.shape[1]:
+            distance[row, col] = 0.0
+    first = int(distance.argmax())
+    depth = float(distance.flat[first])
+    if depth == 0.0:
+        return 0.0, 0, 0
+    row, col = divmod(first, distance.shape[1])
+    return depth, top + row, left + col
 
 
 def attention_radius(error: NDArray[np.bool_], row: int, col: int) -> float:
