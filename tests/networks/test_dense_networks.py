@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from napari_clickseg.errors import ModelError
 from napari_clickseg.networks.bts import BTS, Encoder, LocalPlanes
 from napari_clickseg.networks.densenet import DenseNet
-from napari_clickseg.networks.indexnet import IndexBlock, IndexNet
+from napari_clickseg.networks.index_blocks import IndexBlock
+from napari_clickseg.networks.indexnet import IndexNet
 from napari_clickseg.networks.layers import IMAGENET, Normalise
 from napari_clickseg.networks.mobilenet import MobileNetV2
 from napari_clickseg.networks.multiscale import MultiScaleHRNet

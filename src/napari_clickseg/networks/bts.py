@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -26,6 +27,10 @@ NORM: dict[str, Any] = {"momentum": 0.01, "eps": 1.1e-5}
 #: Planes lean away from the image plane by at most this angle.
 MAX_TILT = math.pi / 3
 ENCODERS = (*VARIANTS, "mobilenetv2")
+
+
+#: Which DenseNet ends with how many channels.
+LAST_CHANNELS = {1024: "densenet121", 2208: "densenet161"}
 
 
 class Guesses(NamedTuple):
@@ -304,6 +309,30 @@ class BTS(nn.Module):
         self.encoder = Encoder(encoder)
         channels = self.encoder.base_model.channels
         self.decoder = Decoder(channels, size, max_depth)
+
+    @staticmethod
+    def recognise(state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Read the configuration off released weights.
+
+        The largest depth is not among them: NYU Depth V2's 10 m are assumed.
+
+        Returns
+        -------
+        dict or None
+            Arguments of :class:`BTS`; None if these are other weights.
+        """
+        last = state_dict.get("encoder.base_model.norm5.weight")
+        decoder = state_dict.get("decoder.upconv5.conv.weight")
+        if (
+            last is None
+            or decoder is None
+            or "decoder.daspp_conv.0.weight" not in (state_dict)
+        ):
+            return None
+        encoder = LAST_CHANNELS.get(last.numel())
+        if encoder is None:
+            return None
+        return {"encoder": encoder, "size": decoder.shape[0]}
 
     def places(self) -> dict[str, tuple[str, ...]]:
         """Return where a G-BRS layer goes (paper, figure 1d): the encoder's end.
