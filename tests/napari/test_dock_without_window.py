@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("qtpy.QtWidgets")
 
 OPEN = """
-import sys, time
+import gc, sys, time
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
@@ -32,6 +32,9 @@ assert dock.model.currentText()
 loaded = [name for name in ("torch", "torchvision") if name in sys.modules]
 print("loaded:", loaded)
 print("seconds:", time.perf_counter() - started)
+# PyQt may stumble over widgets that are still there when Python ends.
+del dock
+gc.collect()
 """
 
 

@@ -105,17 +105,17 @@ class PrepareSection(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
         self.stop = button(
-            "Cancel", "What is prepared stays so", self._preparing.cancel
+            "Cancel", "What is prepared stays so", lambda: clicks.preparing.cancel()
         )
         self.planes = switch(
             "All planes of a stack",
             "The plane on screen first, then all that are parallel to it",
-            self._preparing.use_all_planes,
+            self._use_all_planes,
         )
         self.keep = switch(
             "Keep on disk",
             "Prepared images stay so after a restart; otherwise until napari is closed",
-            self._preparing.keep_on_disk,
+            self._keep_on_disk,
         )
         self.folder = Choice(
             self._choose_folder,
@@ -174,6 +174,12 @@ class PrepareSection(QWidget):
 
     def _look(self) -> None:
         self.refresh()
+
+    def _use_all_planes(self, on: bool) -> None:
+        self._preparing.use_all_planes(on)
+
+    def _keep_on_disk(self, on: bool) -> None:
+        self._preparing.keep_on_disk(on)
 
     def _choose_folder(self, folder: str | None) -> None:
         if folder is None:
