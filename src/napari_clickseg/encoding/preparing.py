@@ -63,7 +63,7 @@ class Preparation:
         The same object that clicks will ask for, if possible: then no pixel of it is
         hashed again.
     flip : bool
-        Mirror images, too, for settings with ``flip_tiles``.
+        Mirror images, too, for settings with ``flip=True``.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import torch
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickError
 from napari_clickseg.prediction import first_look
-from napari_clickseg.prediction.tiled import first_tile, next_tile, visible_tile
+from napari_clickseg.prediction.tiled import AROUND, first_tile, next_tile, visible_tile
 from napari_clickseg.prediction.tiles import WHOLE_PIXELS, Tile
 from napari_clickseg.prediction.views import (
     LongestSide,
@@ -194,7 +194,9 @@ class Looking:
         side = settings.tile_side or int(
             getattr(self._passes.model, "tile_side", TILE_SIDE)
         )
-        zoom = ZoomIn.of(settings)
+        # Tiles are never smaller than suits the model.
+        around = min(settings.expansion_ratio, AROUND)
+        zoom = replace(ZoomIn.of(settings), min_crop_size=1, expansion_ratio=around)
         wanted = zoom.wanted_roi(seen, request.clicks, shape)
         if wanted is None:
             tile = self._first_tile(request, side)

@@ -37,7 +37,8 @@ class PredictionSettings:
         Pixels of the longer side of a window after resizing, or the exact
         height and width.
     expansion_ratio : float
-        Size of the window over the size of the object.
+        Size of the window over the size of the object; tiles hold it enlarged by at
+        most 1.2.
     min_crop_size : int
         Smallest side of a window in image pixels.
     recompute_thresh_iou : float

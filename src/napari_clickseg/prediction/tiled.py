@@ -10,7 +10,13 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickError
 from napari_clickseg.prediction import first_look
 from napari_clickseg.prediction.tiles import Tile, around, snap, tiles
-from napari_clickseg.prediction.views import Size, box_iou, clicks_box
+from napari_clickseg.prediction.views import Size, box_iou, clicks_box, expand_box
+
+#: A tile holds the object enlarged so many times about its centre. Tiles overlap by
+#: half, so more would often be held by none but a far coarser one.
+AROUND = 1.2
+#: Overlap of two answers' boxes above which both have found the same object.
+SAME = 0.5
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +34,9 @@ def first_tile(
 ) -> Tile:
     """Return the tile that suits the clicked object best.
 
-    The model is asked on one tile of each level. Its answers are judged as those on
-    windows of any size are; the best one is the answer to the click.
+    The model is asked on one tile of each level. The most credible answer tells how
+    large the object is; the finest of these tiles that shows it with its surroundings
+    is taken, if the model finds it there, too.
 
     Parameters
     ----------
@@ -60,7 +67,16 @@ def first_tile(
     boxes = [tile.box for tile in found]
     judged = first_look.judge(boxes, look(found), clicks, shape)
     best = max(range(len(found)), key=lambda i: judged[i].score)
-    return found[-1] if judged[best].object_box is None else found[best]
+    best_box = judged[best].object_box
+    if best_box is None:
+        return found[-1]
+    wanted = expand_box(best_box.union(inside), AROUND).clip(shape)
+    for tile, each in zip(found, judged, strict=True):
+        there = each.object_box
+        same = there is not None and box_iou(there, best_box) > SAME
+        if same and _holds(tile.box, wanted):
+            return tile
+    return found[best]
 
 
 def visible_tile(
