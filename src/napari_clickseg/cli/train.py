@@ -43,7 +43,7 @@ def train(
         int, typer.Option(min=0, help="Processes that prepare batches.")
     ] = 1,
 ) -> None:
-    """Train a click model by a recipe; run it again to go on.
+    """Train a model by a recipe; run it again to go on.
 
     State is saved every 45 seconds. After Ctrl+C, a crash or a power cut the
     same command goes on where it stopped. TensorBoard shows the logs in --out.
@@ -62,7 +62,8 @@ def train(
 
         def show(step: Progress) -> None:
             last[:] = [step]
-            note = f"step {step.step}, loss {step.loss:.3f}, IoU {step.iou:.3f}"
+            note = f"step {step.step}, loss {step.loss:.3f}, "
+            note += f"{step.score_name} {step.iou:.3f}"
             bars.update(bar, completed=round(100 * step.fraction), note=note)
 
         try:

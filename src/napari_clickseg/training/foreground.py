@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from napari_clickseg.training.augment import recolour, warp
+from napari_clickseg.training.losses import mean_iou
 from napari_clickseg.training.packs import Item, Pack, read_labels, read_rgb
 from napari_clickseg.training.progress import Progress
-from napari_clickseg.training.run import Run, mean_iou
+from napari_clickseg.training.run import Run
 
 
 @dataclass(frozen=True)

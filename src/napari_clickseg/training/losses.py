@@ -102,3 +102,12 @@ def sigmoid_bce_loss(logits: Tensor, labels: Tensor) -> Tensor:
     _, target, valid = _masked(logits, labels)
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (loss * valid).mean((1, 2, 3))
+
+
+def mean_iou(probability: Tensor, labels: Tensor) -> float:
+    """Return the mean IoU of a batch at 0.49; label -1 does not count."""
+    answer, truth = probability > 0.49, labels > 0.5
+    valid = labels != -1
+    both = (answer & truth & valid).sum((1, 2, 3)).float()
+    either = ((answer | truth) & valid).sum((1, 2, 3)).float()
+    return float((both / either.clamp_min(1)).mean())

@@ -21,6 +21,7 @@ class Progress:
     loss: float
     iou: float
     learning_rate: float
+    score_name: str = "IoU"
 
 
 class TrainingLog:
@@ -46,17 +47,18 @@ class TrainingLog:
             self.losses.clear()
             self.ious.clear()
             logger.info(
-                "step %d  %.1f min  loss %.4f  IoU %.3f  lr %.2e  %.0f%%",
+                "step %d  %.1f min  loss %.4f  %s %.3f  lr %.2e  %.0f%%",
                 progress.step,
                 seconds / 60,
                 loss,
+                progress.score_name,
                 iou,
                 progress.learning_rate,
                 100 * progress.fraction,
             )
             if self.writer is not None:
                 self.writer.add_scalar("loss", loss, progress.step)
-                self.writer.add_scalar("iou", iou, progress.step)
+                self.writer.add_scalar(progress.score_name.lower(), iou, progress.step)
                 self.writer.add_scalar("lr", progress.learning_rate, progress.step)
 
     def close(self) -> None:

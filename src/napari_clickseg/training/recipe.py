@@ -15,8 +15,9 @@ from napari_clickseg.training.packs import PackSpec
 
 #: Most rounds after the first one where their number decays.
 MOST_ROUNDS = 20
-#: What a network is taught: to answer clicks, or to find all labelled objects alone.
-Teaches = Literal["clicks", "foreground"]
+#: What a network is taught: to answer clicks, or, alone, to find all labelled objects,
+#: to tell background, interior and border of cells, or to see alpha or depth.
+Teaches = Literal["clicks", "foreground", "classes", "alpha", "depth"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,41 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class ClassLosses:
+    """Weights for classes: of each in cross-entropy, and of Dice against it."""
+
+    classes: tuple[float, ...] = (1.0, 1.0, 2.0)
+    dice: float = 1.0
+
+
+@dataclass(frozen=True)
+class AlphaLosses:
+    """Weights of the terms for alpha; its absolute error is always 1."""
+
+    composition: float = 1.0
+    laplacian: float = 0.5
+    gradient: float = 0.5
+
+
+@dataclass(frozen=True)
+class DepthLosses:
+    """For depth: how far a wrong scale is forgiven, and the gradient's weight."""
+
+    forgiven: float = 0.85
+    gradient: float = 0.5
+
+
+Losses = LossWeights | ClassLosses | AlphaLosses | DepthLosses
+_LOSSES: dict[str, type[Losses]] = {
+    "clicks": LossWeights,
+    "foreground": LossWeights,
+    "classes": ClassLosses,
+    "alpha": AlphaLosses,
+    "depth": DepthLosses,
+}
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole training run.
 
@@ -93,8 +129,9 @@ class Recipe:
         Data, with held-out images.
     card : dict
         Licence, description and the like, stored with the weights.
-    teaches : {"clicks", "foreground"}
-        To answer clicks, or, without any, to tell labelled pixels from the rest.
+    teaches : {"clicks", "foreground", "classes", "alpha", "depth"}
+        To answer clicks, or, without any, to tell labelled pixels from the rest,
+        classes from one another, or to see alpha or depth.
     """
 
     name: str
@@ -104,7 +141,7 @@ class Recipe:
     packs: tuple[PackSpec, ...]
     sampling: dict[str, Any]
     schedule: Schedule
-    losses: LossWeights
+    losses: Any
     card: dict[str, Any] = field(default_factory=dict)
     teaches: Teaches = "clicks"
 
@@ -189,7 +226,7 @@ def read_recipe(path: Path) -> Recipe:
         packs=tuple(_build(PackSpec, pack, "packs") for pack in table["packs"]),
         sampling=table.get("sampling", {}),
         schedule=schedule,
-        losses=_build(LossWeights, table.get("losses", {}), "losses"),
+        losses=_build(_LOSSES[teaches], table.get("losses", {}), "losses"),
         card=table.get("card", {}),
         teaches=teaches,
     )

@@ -14,9 +14,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.dataset import ClickBatches, SamplingOptions
 from napari_clickseg.training.losses import (
+    mean_iou,
     normalized_focal_loss,
     sigmoid_bce_loss,
     soft_iou_loss,
@@ -34,7 +36,7 @@ from napari_clickseg.training.losses import (
 from napari_clickseg.training.packs import Pack, read_pack
 from napari_clickseg.training.progress import Progress, TrainingLog
 from napari_clickseg.training.recipe import Recipe, read_recipe
-from napari_clickseg.training.sampling import next_click
+from napari_clickseg.training.sampling import add_point, next_click
 from napari_clickseg.training.state import (
     MovingAverage,
     RelativeGain,
@@ -96,15 +98,27 @@ def train(
     plan = read_recipe(Path(recipe))
     root = _data_root(data)
     folder = Path(out) if out is not None else Path("runs") / plan.name
-    kind: type[Run] = Run
-    if plan.teaches == "foreground":
-        from napari_clickseg.training.foreground import ForegroundRun
-
-        kind = ForegroundRun
-    run = kind(plan, root, folder, torch.device(device), save_seconds)
+    run = _kind(plan.teaches)(plan, root, folder, torch.device(device), save_seconds)
     if resume and run.checkpoint.exists():
         run.restore()
     return run.go(max_steps, workers, on_step)
+
+
+#: How what is no click is taught: module and class.
+_RUNS = {
+    "foreground": ("foreground", "ForegroundRun"),
+    "classes": ("classes", "ClassesRun"),
+    "alpha": ("alpha", "AlphaRun"),
+    "depth": ("depth", "DepthRun"),
+}
+
+
+def _kind(teaches: str) -> type[Run]:
+    if teaches == "clicks":
+        return Run
+    module, name = _RUNS[teaches]
+    kind: type[Run] = getattr(import_module(f"{__package__}.{module}"), name)
+    return kind
 
 
 def _data_root(data: str | Path | None) -> Path:
@@ -121,6 +135,11 @@ def _data_root(data: str | Path | None) -> Path:
 
 class Run:
     """State and steps of one training run."""
+
+    #: What the model is for, as its card says.
+    task: ClassVar[str] = "segmentation"
+    #: What is told beside the loss.
+    score_name: ClassVar[str] = "IoU"
 
     def __init__(
         self,
@@ -141,14 +160,8 @@ class Run:
         self.plan, self.folder, self.device = plan, folder, device
         self.save_seconds = save_seconds
         self.network = ARCHITECTURES[plan.architecture](**plan.network)
-        backbone = getattr(self.network, "backbone", None)
         if plan.start is not None:
-            from napari_clickseg.training.start import load_backbone
-
-            if backbone is None:
-                raise TrainingError(f"{plan.architecture} takes no backbone start")
-            load_backbone(backbone, root, plan.start)
-            for module in backbone.modules():
+            for module in self.begin_from(root, plan.start):
                 if isinstance(module, nn.Conv2d):
                     parametrize.register_parametrization(
                         module, "weight", RelativeGain(module.weight)
@@ -165,11 +178,24 @@ class Run:
         self.checkpoint = folder / "checkpoint.pt"
         self.stopping = False
 
+    #: Beginnings of the names of pretrained parameters.
+    pretrained: tuple[str, ...] = ("backbone.",)
+
+    def begin_from(self, root: Path, start: str) -> list[nn.Module]:
+        """Take over what was learned before; return the modules that have it."""
+        from napari_clickseg.training.start import load_backbone
+
+        backbone = getattr(self.network, "backbone", None)
+        if backbone is None:
+            raise TrainingError(f"{self.plan.architecture} takes no backbone start")
+        load_backbone(backbone, root, start)
+        return list(backbone.modules())
+
     def _optimiser(self) -> torch.optim.Optimizer:
         schedule = self.plan.schedule
         pretrained, new = [], []
         for name, parameter in self.network.named_parameters():
-            if self.plan.start is not None and name.startswith("backbone."):
+            if self.plan.start is not None and name.startswith(self.pretrained):
                 pretrained.append(parameter)
             else:
                 new.append(parameter)
@@ -220,7 +246,7 @@ class Run:
         card = {
             **self.plan.card,
             "name": self.plan.name,
-            "task": "segmentation",
+            "task": self.task,
             "steps": self.step,
             "minutes": round(self.seconds / 60, 1),
         }
@@ -315,7 +341,7 @@ class Run:
                 for i, answer in enumerate(answers):
                     click = next_click(answer, mask[i, 0].numpy(), rng)
                     if click is not None:
-                        _add_point(points[i], counts[i], click, number + 1)
+                        add_point(points[i], counts[i], click, number + 1)
                 previous = probability
             yield self.tell(start, loss, iou)
 
@@ -325,11 +351,12 @@ class Run:
         image = image.contiguous(memory_format=torch.channels_last)
         return image, batch["mask"].to(self.device).float()
 
-    def tell(self, start: float, loss: float, iou: float) -> Progress:
+    def tell(self, start: float, loss: float, score: float) -> Progress:
         """Count a step's time, and return what is to be told of it."""
         self.seconds += time.monotonic() - start
         rate = self.optimiser.param_groups[0]["lr"]
-        return Progress(self.step, min(1.0, self.progress()), loss, iou, rate)
+        share = min(1.0, self.progress())
+        return Progress(self.step, share, loss, score, rate, self.score_name)
 
     def answer(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Return the network's answer: ``instances``, and perhaps more."""
@@ -348,11 +375,8 @@ class Run:
 
     def learn(self, labels: Tensor, *inputs: Tensor) -> tuple[float, Tensor]:
         """Make one optimiser step; return its loss and the probabilities."""
-        schedule, weights = self.plan.schedule, self.plan.losses
-        factor = learning_rate_factor(self.step, self.progress(), schedule)
-        for group in self.optimiser.param_groups:
-            group["lr"] = schedule.learning_rate * factor * group["factor"]
-        self.network.train()
+        weights = self.plan.losses
+        self.begin_step()
         with torch.autocast(self.device.type, torch.bfloat16), parametrize.cached():
             output = self.answer(*inputs)
         logits = output["instances"].float()
@@ -362,13 +386,25 @@ class Run:
         if "instances_aux" in output and weights.auxiliary:
             auxiliary = output["instances_aux"].float()
             loss = loss + weights.auxiliary * sigmoid_bce_loss(auxiliary, labels).mean()
+        self.end_step(loss)
+        return float(loss.detach()), torch.sigmoid(logits.detach())
+
+    def begin_step(self) -> None:
+        """Set the learning rates."""
+        schedule = self.plan.schedule
+        factor = learning_rate_factor(self.step, self.progress(), schedule)
+        for group in self.optimiser.param_groups:
+            group["lr"] = schedule.learning_rate * factor * group["factor"]
+        self.network.train()
+
+    def end_step(self, loss: Tensor) -> None:
+        """Go down the gradient of a loss."""
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.step += 1
         self.average.update(self.network, self.step)
-        return float(loss.detach()), torch.sigmoid(logits.detach())
 
     def _call(self, method: str, *inputs: Any) -> Any:
         return getattr(self.network, method)(*inputs)
@@ -380,23 +416,3 @@ def _set_sigterm(handler: Callable[[int, FrameType | None], None]) -> bool:
     except ValueError:  # not the main thread: the caller handles signals
         return False
     return True
-
-
-def _add_point(
-    rows: Tensor, count: Tensor, click: tuple[int, int, bool], order: int
-) -> None:
-    """Add a click to rows ``(2P, 3)``; when full, the last one gives way."""
-    capacity = rows.shape[0] // 2
-    half = 0 if click[2] else 1
-    slot = min(int(count[half]), capacity - 1)
-    rows[half * capacity + slot] = torch.tensor([click[0], click[1], order])
-    count[half] = slot + 1
-
-
-def mean_iou(probability: Tensor, labels: Tensor) -> float:
-    """Return the mean IoU of a batch at 0.49; label -1 does not count."""
-    answer, truth = probability > 0.49, labels > 0.5
-    valid = labels != -1
-    both = (answer & truth & valid).sum((1, 2, 3)).float()
-    either = ((answer | truth) & valid).sum((1, 2, 3)).float()
-    return float((both / either.clamp_min(1)).mean())

@@ -7,10 +7,15 @@ the largest error, by distance transform.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Mask = NDArray[np.int8]
 
@@ -117,6 +122,17 @@ def perturb(mask: Mask, rng: Generator) -> NDArray[np.float32]:
         area.astype(np.float32), (0, 0), float(rng.uniform(0.5, 3))
     )
     return np.asarray(blurred, dtype=np.float32)
+
+
+def add_point(
+    rows: Tensor, count: Tensor, click: tuple[int, int, bool], order: int
+) -> None:
+    """Add a click to rows ``(2P, 3)``; when full, the last one gives way."""
+    capacity = rows.shape[0] // 2
+    half = 0 if click[2] else 1
+    slot = min(int(count[half]), capacity - 1)
+    rows[half * capacity + slot] = rows.new_tensor([click[0], click[1], order])
+    count[half] = slot + 1
 
 
 class PointList:
