@@ -211,6 +211,10 @@ class ImageSource:
     def _convert(self, box: Box) -> NDArray[np.float32]:
         first, last = min(self.channels), max(self.channels)
         raw = self._read(box, slice(first, last + 1))
+        low, high = self.limits[0]
+        # RGB that is shown as it is needs no taking apart.
+        if tuple(self.channels) == (0, 1, 2) and (self.limits == (low, high)).all():
+            return _rescale(raw, low, high)
         planes = [
             _rescale(raw[..., channel - first], low, high)
             for channel, (low, high) in zip(self.channels, self.limits, strict=True)
@@ -414,7 +418,10 @@ def _rescale(values: NDArray[Any], low: float, high: float) -> NDArray[np.float3
     small differences on a large offset survive.
     """
     exact = np.result_type(values.dtype.newbyteorder("="), np.float32)
-    scaled = (values.astype(exact) - exact.type(low)) / exact.type(high - low)
+    scaled = values.astype(exact, order="C")
+    # In place: large images are slow to find memory for.
+    scaled -= exact.type(low)
+    scaled /= exact.type(high - low)
     if values.dtype.kind == "f":
         scaled = np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32, copy=False)
+    return np.clip(scaled, 0.0, 1.0, out=scaled).astype(np.float32, copy=False)
