@@ -136,7 +136,7 @@ def test_shared_and_strided_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        {"meta": {}, "model": {"w": torch.zeros(2)}},
+        {"meta": {}, "net": {"w": torch.zeros(2)}},
         {"state_dict": {}},
         {"state_dict": {"w": "no tensor"}},
         {"state_dict": [torch.zeros(2)]},

@@ -3,7 +3,8 @@
 A file of our own is safetensors with four entries of metadata: ``format``,
 ``architecture`` (a key of :data:`ARCHITECTURES`), ``config`` (JSON, the
 arguments of its class) and ``card`` (JSON, whatever was told to
-:func:`save_checkpoint`). Published files of RITM and f-BRS are read too.
+:func:`save_checkpoint`). Published files are read too, see
+:mod:`~napari_clickseg.models.published`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,14 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
         "napari_clickseg.networks.interformer_mobilenet", "InterFormerMobileNetV2"
     ),
     "unet": LazyNetwork("napari_clickseg.networks.unet", "UNet"),
+    "semantic-mobilenetv2": LazyNetwork(
+        "napari_clickseg.networks.semantic_mobilenet", "SemanticMobileNetV2"
+    ),
+    "multiscale-hrnet": LazyNetwork(
+        "napari_clickseg.networks.multiscale", "MultiScaleHRNet"
+    ),
+    "indexnet": LazyNetwork("napari_clickseg.networks.indexnet", "IndexNet"),
+    "bts": LazyNetwork("napari_clickseg.networks.bts", "BTS"),
 }
 
 
@@ -104,7 +113,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path : path-like
         Safetensors as written by :func:`save_checkpoint`, a ``.pth`` of RITM
         (``{"state_dict", "config"}``), bare weights of f-BRS, or a training
-        checkpoint of InterFormer, of which only the weights are looked at.
+        checkpoint of InterFormer, HMSA, IndexNet or BTS, of which only the weights
+        are looked at; also inside a ``.zip``, where it is the only weight file.
 
     Raises
     ------

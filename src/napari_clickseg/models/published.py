@@ -1,9 +1,9 @@
 """Understand the weight files that others have published.
 
 RITM writes its weights with a configuration that names a Python class; f-BRS
-writes bare weights, and InterFormer a training checkpoint. Here all become an
-architecture of ours and arguments for it. A class is looked up in a table, never
-imported by its name.
+writes bare weights, InterFormer and the networks for other tasks (HMSA, IndexNet, BTS)
+training checkpoints. Here all become an architecture of ours and arguments for it. A
+class is looked up in a table, never imported by its name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ import torch
 from torch import Tensor
 
 from napari_clickseg.errors import CheckpointError
+from napari_clickseg.models.containers import HOLDERS
+from napari_clickseg.networks.bts import BTS
 from napari_clickseg.networks.fbrs import FBRS
+from napari_clickseg.networks.indexnet import IndexNet
 from napari_clickseg.networks.interformer import InterFormer
 from napari_clickseg.networks.layers import IMAGENET
+from napari_clickseg.networks.multiscale import MultiScaleHRNet
 
 
 class Understood(NamedTuple):
@@ -53,6 +57,17 @@ _DEEPLAB_DEFAULTS = _RITM_DEFAULTS | {
     "aspp_dropout": 0.5,
     "backbone_norm_layer": None,
 }
+#: Networks that are known by the names and shapes of their weights: architecture,
+#: what they were published as, and who reads their configuration off.
+_BY_WEIGHTS: tuple[
+    tuple[str, str, Callable[[Mapping[str, Tensor]], dict[str, Any] | None]], ...
+] = (
+    ("fbrs", "f-BRS", FBRS.recognise),
+    ("interformer", "InterFormer", InterFormer.recognise),
+    ("multiscale-hrnet", "HMSA", MultiScaleHRNet.recognise),
+    ("indexnet", "IndexNet Matting", IndexNet.recognise),
+    ("bts", "BTS", BTS.recognise),
+)
 #: Layers that a configuration may name; all of them act as batch norm in use.
 _BATCH_NORMS = (
     "torch.nn.modules.batchnorm.BatchNorm2d",
@@ -89,9 +104,10 @@ def understand(content: Any) -> Understood:
         )
     if not isinstance(content, dict):
         raise CheckpointError(f"holds a {type(content).__name__}, not weights by name.")
-    if "state_dict" not in content:
+    holder = next((k for k in HOLDERS if isinstance(content.get(k), dict)), None)
+    if holder is None and "state_dict" not in content:
         return _understand_bare(_tensors(content))
-    state_dict = _tensors(content["state_dict"])
+    state_dict = _tensors(content[holder or "state_dict"])
     if content.get("config") is None:
         return _understand_bare(state_dict)
     return _understand_ritm(content["config"], state_dict)
@@ -125,13 +141,11 @@ def _is_plain(value: Any) -> bool:
 
 def _understand_bare(state_dict: dict[str, Tensor]) -> Understood:
     """Understand weights without a configuration, by their names and shapes."""
-    config = FBRS.recognise(state_dict)
-    if config is not None:
-        return Understood("fbrs", config, state_dict, {"published_as": "f-BRS"})
-    config = InterFormer.recognise(state_dict)
-    if config is not None:
-        about = {"published_as": "InterFormer"}
-        return Understood("interformer", config, state_dict, about)
+    for architecture, name, recognise in _BY_WEIGHTS:
+        config = recognise(state_dict)
+        if config is not None:
+            about = {"published_as": name}
+            return Understood(architecture, config, state_dict, about)
     trunk = any(name.startswith("feature_extractor.") for name in state_dict)
     if trunk:
         raise CheckpointError(

@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import re
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,6 +25,9 @@ from napari_clickseg.errors import CheckpointError
 from napari_clickseg.models.containers import read_state_dict
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+#: Bytes; archives can claim to be far larger than they are.
+_MOST_UNPACKED = 1 << 32
+_BROKEN_ZIP = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ def read_weight_file(path: Path) -> WeightFile:
     CheckpointError
         If there is no such file, or it is empty, damaged, of another kind, or
         holds more than tensors and plain containers (of a training checkpoint
-        only the ``state_dict`` is read, and has to be such).
+        only the ``state_dict`` or ``model`` is read, and has to be such). A zip
+        archive may hold one PyTorch file, beside files of other kinds.
     """
     data = _read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
@@ -62,7 +68,8 @@ def read_weight_file(path: Path) -> WeightFile:
     # a pickle: their ninth byte tells them apart.
     safetensors_like = data[8:9] == b"{" and not data.startswith(_ZIP)
     if data.startswith((_ZIP, _PICKLE)) and not safetensors_like:
-        return WeightFile(_read_torch(path, data), digest)
+        inner = _unpacked(path, data) if data.startswith(_ZIP) else None
+        return WeightFile(_read_torch(path, inner or data), digest)
     if path.suffix == ".safetensors" or safetensors_like:
         return WeightFile(*_read_safetensors(path, data, digest))
     raise CheckpointError(f"{path} is no weight file: {_looks_like(data)}.")
@@ -102,6 +109,40 @@ def _read_bytes(path: Path) -> bytes:
             "get it again."
         )
     return data
+
+
+def _unpacked(path: Path, data: bytes) -> bytes | None:
+    """Return the one PyTorch file in an archive.
+
+    None where the archive is a PyTorch file itself, or no archive that can be read.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            parts = {entry.filename.rpartition("/")[2] for entry in entries}
+            if parts & {"data.pkl", "constants.pkl"}:
+                return None
+            inside = []
+            for entry in entries:
+                with archive.open(entry) as file:
+                    if file.read(4).startswith((_ZIP, _PICKLE)):
+                        inside.append(entry)
+            names = ", ".join(entry.filename for entry in inside)
+            if not inside:
+                raise CheckpointError(f"{path} is an archive without a weight file.")
+            if len(inside) > 1:
+                raise CheckpointError(
+                    f"{path} is an archive with {len(inside)} weight files ({names}): "
+                    "unpack it and give the one you want."
+                )
+            if inside[0].file_size > _MOST_UNPACKED:
+                raise CheckpointError(
+                    f"{names} in {path} would take {inside[0].file_size / 2**30:.1f} "
+                    "GiB of memory; unpack the archive and give that file."
+                )
+            return archive.read(inside[0])
+    except _BROKEN_ZIP:
+        return None  # reading it as a PyTorch file says what is wrong
 
 
 def _looks_like(data: bytes) -> str:
