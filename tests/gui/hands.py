@@ -131,10 +131,13 @@ class Stopwatch:
         self._timer.setInterval(2)
         self._timer.timeout.connect(self._tick)
         self.gaps: list[float] = []
+        #: Processor time of this thread in each gap, whatever else the machine does.
+        self.work: list[float] = []
 
     def __enter__(self):
         self.gaps.clear()
-        self._last = time.perf_counter()
+        self.work.clear()
+        self._last, self._worked = time.perf_counter(), time.thread_time()
         self._timer.start()
         return self
 
@@ -143,14 +146,20 @@ class Stopwatch:
         self._timer.stop()
 
     def _tick(self):
-        now = time.perf_counter()
+        now, worked = time.perf_counter(), time.thread_time()
         self.gaps.append(now - self._last)
-        self._last = now
+        self.work.append(worked - self._worked)
+        self._last, self._worked = now, worked
 
     @property
     def longest(self) -> float:
         """Longest gap in milliseconds."""
         return 1000 * max(self.gaps)
+
+    @property
+    def most_work(self) -> float:
+        """Most processor time that this thread took in one gap, in milliseconds."""
+        return 1000 * max(self.work)
 
 
 def busy() -> str:

@@ -363,6 +363,9 @@ class Engine:
             session.set_model(model)
             self._models[plane] = model
         settings = replace(options.settings, first_look=options.first_look)
+        if options.first_look == "published" and getattr(model, "encodes_once", False):
+            # As the whole image was prepared, not at its own size.
+            settings = replace(settings, max_size=settings.max_size or model.tile_side)
         if session.settings != settings:
             session.settings = settings
         if session.refinement != options.refinement:

@@ -86,6 +86,8 @@ class Lamp:
         #: What could not be looked at: not again and again.
         self._hopeless: set[Shown] = set()
         self._told = False
+        #: How often everything was forgotten: what was found before counts no more.
+        self._age = 0
         camera = camera_of(clicks.viewer).events
         # Bound methods are held weakly.
         camera.zoom.connect(self._camera_moved)
@@ -156,6 +158,7 @@ class Lamp:
         """Look anew what is prepared."""
         self._known.clear()
         self._hopeless.clear()
+        self._age += 1
         self.changed.emit()
 
     def looking(self) -> Work | None:
@@ -176,7 +179,7 @@ class Lamp:
         if shown in self._hopeless or (known is not None and known.checked(field)):
             return None
         source = plane_image(clicks.channel_layers(), plane)
-        open_plane = clicks.opener(image)
+        open_plane, age = clicks.opener(image), self._age
 
         def work() -> Preparation:
             found = known or open_plane(plane, source)
@@ -184,6 +187,8 @@ class Lamp:
             return found
 
         def done(job: Job) -> None:
+            if age != self._age:
+                return
             if job.error is None:
                 self.remember(image, shown, job.value)
                 self.changed.emit()
