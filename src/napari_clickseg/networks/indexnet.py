@@ -67,6 +67,8 @@ class IndexNet(nn.Module):
     #: Sides must be multiples of this. The release resizes the image to the nearest
     #: ones (bicubic; the trimap: nearest) and the answer back.
     multiple: ClassVar[int] = 32
+    #: The fourth channel is the trimap.
+    needs_trimap: ClassVar[bool] = True
 
     def __init__(
         self,

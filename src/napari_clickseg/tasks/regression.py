@@ -109,19 +109,27 @@ class ValueTask:
         """Return an inverse Gaussian whose sigma is the radius."""
         return beyond(centre, radii, size)
 
+    def activation(self, output: Tensor) -> Tensor:
+        """Return values that there can be."""
+        raise NotImplementedError
+
     def obeyed(self, values: Tensor, targets: Tensor) -> Tensor:
         """Return which clicks are close to their value, or pushed closer to it."""
-        distances = (values[:, 0] - targets).abs()
+        distances = self._distances(values, targets)
         if self.mode == "push":
             return distances < self.push
         return distances <= self.margins(targets)[0]
 
     def reached(self, values: Tensor, targets: Tensor) -> bool:
         """Return whether all clicks have their value as good as exactly."""
-        distances = (values[:, 0] - targets).abs()
+        distances = self._distances(values, targets)
         if self.mode == "push":
             return bool((distances <= 0.1 * self.push).all())
         return bool((distances <= self.margins(targets)[1]).all())
+
+    def _distances(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Return how far clicks are from their values, as users see them."""
+        return (self.activation(values)[:, 0] - targets).abs()
 
 
 def squared_errors(values: Tensor, targets: Tensor) -> Tensor:
