@@ -61,10 +61,11 @@ class Encoder(nn.Module):
         self.rescale: Normalise | None = None
         if name == "mobilenetv2":
             self.base_model = MobileNetV2(output_stride=32)
-            mean, std = (torch.tensor(x) for x in IMAGENET)
-            # From normalised RGB to [-1, 1], which its filters have learned from.
-            back = ((1 - 2 * mean) / (2 * std), 1 / (2 * std))
-            self.rescale = Normalise(*(x.tolist() for x in back))
+            # From normalised RGB to [-1, 1], which its filters have learned from. In
+            # plain numbers: a network may be built without memory for tensors.
+            pairs = list(zip(*IMAGENET, strict=True))
+            shift = [(1 - 2 * mean) / (2 * std) for mean, std in pairs]
+            self.rescale = Normalise(shift, [1 / (2 * std) for _, std in pairs])
         elif name in VARIANTS:
             self.base_model = DenseNet(name)
         else:
