@@ -43,6 +43,10 @@ class FetchError(ModelError, OSError):
     """Weights could not be downloaded, or did not match their hash."""
 
 
+class ConsentError(ModelError):
+    """The terms of some weights have not been agreed to."""
+
+
 class DeviceError(ClickSegError, ValueError):
     """A device or precision is unknown or not available here."""
 

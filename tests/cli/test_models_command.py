@@ -64,6 +64,33 @@ def test_add_and_remove(run: Callable[..., Any], weights: Path) -> None:
     assert run("models", "info", "mine").code == 4
 
 
+def test_terms_are_shown_and_asked_about(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """This model has no address, so nothing is downloaded in any case."""
+    monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(tmp_path))
+    name = "hmsa-hrnet48-mapillary"
+    shown = run("models", "info", name).out
+    assert "non-commercial purposes only" in shown
+    assert "agreed to     no" in shown
+    assert json.loads(run("models", "info", name, "--json").out)["terms"]
+
+    ran = run("models", "fetch", name)
+    assert ran.code == 4
+    assert "non-commercial purposes only" in ran.err
+    assert "--accept-licence" in ran.err
+    assert not (tmp_path / "consents.json").exists()
+
+    ran = run("models", "fetch", name, "--accept-licence")
+    assert ran.code == 4
+    assert "non-commercial purposes only" in ran.err
+    assert "could not be fetched" in ran.err
+    assert "agreed to     yes" in run("models", "info", name).out
+    assert "--accept-licence" not in run("models", "fetch", name).err
+    assert run("models", "remove", name).code == 0
+    assert "agreed to     no" in run("models", "info", name).out
+
+
 def test_add_what_is_no_weight_file(run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"nothing")
     ran = run("models", "add", tmp_path / "a.pth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from napari_clickseg.cli.common import download_bar, say
 
 if TYPE_CHECKING:
+    from napari_clickseg.models.consent import Consent
     from napari_clickseg.models.registry import ModelInfo
 
 app = typer.Typer(
@@ -75,6 +77,7 @@ def show_list(
 @app.command()
 def info(name: NameArgument, as_json: JsonOption = False) -> None:
     """Say everything that is known of a model."""
+    from napari_clickseg.models.consent import has_consented
     from napari_clickseg.models.registry import get_info
 
     found = get_info(name)
@@ -88,6 +91,8 @@ def info(name: NameArgument, as_json: JsonOption = False) -> None:
         "architecture": f"{found.architecture} {found.backbone}".strip(),
         "trained on": found.training_data,
         "licence": found.licence,
+        "terms": found.terms,
+        "agreed to": found.terms and ("yes" if has_consented(found) else "no"),
         "source": found.source,
         "size": found.size_text,
         "weights": _state(found),
@@ -113,13 +118,28 @@ def fetch(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="Names of models.")
     ],
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence",
+            help="Agree to the terms of models that have some, without being asked.",
+        ),
+    ] = False,
 ) -> None:
-    """Download weights, verify them and say where they are."""
+    """Download weights, verify them and say where they are.
+
+    Some weights have terms of their own ([bold]models info[/] shows them), such as no
+    commercial use. They are fetched after you have agreed; the answer is remembered
+    until you remove the model.
+    """
+    from napari_clickseg.models.consent import require_consent
     from napari_clickseg.models.fetch import fetch_model
     from napari_clickseg.models.registry import get_info
 
     wanted = [get_info(name) for name in names]  # complain before downloading
     for model in wanted:
+        if not model.downloaded:
+            require_consent(model, _agrees(accept_licence))
         with download_bar() as show:
             path = fetch_model(model, show)
         typer.echo(str(path))
@@ -150,6 +170,8 @@ def add(
 
     added = add_model_file(file, name, accept)
     typer.echo(f"{added.name}: {added.path}")
+    if added.terms:
+        say(f"Mind its terms: {added.terms}")
 
 
 @app.command()
@@ -172,6 +194,20 @@ def path(
     from napari_clickseg.models.registry import get_info
 
     typer.echo(str(models_folder() if name is None else get_info(name).path))
+
+
+def _agrees(accepted: bool) -> Consent | None:
+    """Return who is asked about terms: the option, a person at a terminal, nobody."""
+    from napari_clickseg.models.consent import terms_text
+
+    if not accepted and not sys.stdin.isatty():
+        return None
+
+    def ask(model: ModelInfo) -> bool:
+        say(terms_text(model))
+        return accepted or typer.confirm("Do you agree?", err=True)
+
+    return ask
 
 
 def _state(info: ModelInfo) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.errors import CheckpointError, FetchError, UnknownModelError
 from napari_clickseg.models.cache import Digests, file_digests, pin_path, write_pin
+from napari_clickseg.models.consent import withdraw_consent
 from napari_clickseg.models.registry import (
     ModelInfo,
     get_info,
@@ -78,6 +79,8 @@ def add_model_file(
 def remove_model(name: str) -> ModelInfo:
     """Delete a fetched or added weight file, and what was remembered of it.
 
+    Who fetches it again is asked again for consent to its terms, if it has any.
+
     Raises
     ------
     FetchError
@@ -88,6 +91,7 @@ def remove_model(name: str) -> ModelInfo:
         raise FetchError(f"{info.name} comes with the package and cannot be removed.")
     info.path.unlink(missing_ok=True)
     pin_path(info.path).unlink(missing_ok=True)
+    withdraw_consent(info.name)
     if info.added:
         index = read_index()
         index.pop(info.name, None)

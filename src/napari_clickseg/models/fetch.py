@@ -19,6 +19,7 @@ from napari_clickseg.models.cache import (
     remove_abandoned_parts,
     write_pin,
 )
+from napari_clickseg.models.consent import Consent, require_consent
 from napari_clickseg.models.registry import ModelInfo, get_info
 from napari_clickseg.models.verify import (
     LOG,
@@ -34,7 +35,7 @@ from napari_clickseg.models.verify import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Progress", "add_model_file", "fetch_model", "remove_model"]
+__all__ = ["Consent", "Progress", "add_model_file", "fetch_model", "remove_model"]
 
 Progress = Callable[[int, int], object]
 """Called with bytes done and bytes in total (0 where the server does not say)."""
@@ -47,6 +48,7 @@ def fetch_model(
     model: ModelInfo | str,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    consent: Consent | None = None,
 ) -> Path:
     """Return the weight file of a model, downloaded if it is not here yet.
 
@@ -59,6 +61,9 @@ def fetch_model(
         starts again at 0 when the next URL is tried.
     cancelled : callable, optional
         Asked between pieces; the download stops when it returns True.
+    consent : callable, optional
+        Given the model, shows its terms and returns whether the user agrees; called
+        before a download, for models with terms that were not agreed to before.
 
     Returns
     -------
@@ -71,6 +76,8 @@ def fetch_model(
         When no URL delivers the right file, or the file that is here is not the
         one that was verified before. The message names the file, the folder and
         the next step.
+    ConsentError
+        When the model has terms and nobody has agreed to them.
     Cancelled
         When ``cancelled`` returned True; nothing is left behind.
     """
@@ -83,6 +90,7 @@ def fetch_model(
     reason = check_present(info)
     if reason is None:
         return path
+    require_consent(info, consent)
     failures = [] if not reason else [f"{path}: {reason}"]
     make_folder(path.parent)
     remove_abandoned_parts(path)
@@ -230,6 +238,11 @@ def _failed_text(info: ModelInfo, failures: list[str]) -> str:
         f"Nothing was put into {info.path.parent}.",
         f"Check the connection (or proxy) and try again. {_by_hand(info)}.",
     ]
+    if not info.urls:
+        lines[len(failures) + 1 :] = [
+            "  it is offered only on a page that a program cannot download from.",
+            f"{_by_hand(info)}.",
+        ]
     if drive:
         lines.append(
             "Google Drive often wants a browser: open "

@@ -37,13 +37,15 @@ class ModelInfo:
     name : str
         Name by which :func:`napari_clickseg.load_model` finds it.
     task : str
-        ``"segmentation"``.
+        ``"segmentation"``, ``"semantic"``, ``"matting"`` or ``"depth"``.
     architecture : str
         Key of the network builder, such as ``"ritm"`` or ``"fbrs"``.
     file : str
         File name inside the folder of weights.
     licence, source : str
         Licence in words; page or repository the weights come from.
+    terms : str
+        What the user has to agree to before the weights are fetched; empty: nothing.
     description, backbone, training_data : str
         In words, for lists and tables.
     size : int or None
@@ -75,6 +77,7 @@ class ModelInfo:
     file: str
     licence: str
     source: str
+    terms: str = ""
     description: str = ""
     backbone: str = ""
     training_data: str = ""
