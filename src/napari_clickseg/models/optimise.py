@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
+from napari_clickseg.device import keep_heap
 from napari_clickseg.networks.layers import Normalise
 
 
@@ -220,6 +221,8 @@ def working_copy(
         Whether weights lie with channels last, which the CPU's (and in half
         precision the GPU's) convolutions prefer.
     """
+    if device.type == "cpu":
+        keep_heap()
     result = copy.deepcopy(network)
     if dtype != torch.float32:
         result = result.to(dtype)
