@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import napari_clickseg as cs
 from napari_clickseg.boxes import Box
 from napari_clickseg.encoding.prepared_store import PreparedStore
 from napari_clickseg.encoding.preparing import (
@@ -23,6 +24,7 @@ from napari_clickseg.errors import Cancelled, EncoderMissingError, ModelError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.models.decoder_only import export_decoder
 from napari_clickseg.models.model import load_model
+from napari_clickseg.prediction.settings import PredictionSettings
 
 SIDE = 448
 
@@ -218,3 +220,32 @@ def test_a_folder_that_is_no_store_keeps_nothing_on_disk(model, image, tmp_path)
     assert done.done == done.total
     assert "other files" in store.trouble
     assert share_prepared(model, store, image) == 1.0
+
+
+@pytest.mark.parametrize("look", ["search", "published", "visible"])
+def test_a_session_prepares_and_clicks_without_the_encoder(
+    model, image, encodings, look, tmp_path
+):
+    session = cs.ClickSession(model, settings=PredictionSettings(first_look=look))
+    session.set_image(image)
+    session.add_click((200, 300))
+    before = session.probability
+    seen = []
+    done = session.prepare(progress=lambda *counts: seen.append(counts))
+    assert done.done == done.total == seen[-1][0]
+    count = len(encodings)
+    session.discard()
+    session.visible = Box(100, 100, 300, 400)
+    session.add_click((200, 300))
+    session.add_click((20, 850))
+    session.commit()
+    session.add_click((450, 40))
+    assert len(encodings) == count
+    if look == "search":
+        session.visible = None
+        session.discard()
+        session.add_click((200, 300))
+        np.testing.assert_allclose(session.probability, before, atol=0.05)
+    again = session.prepare(tmp_path / "store")
+    assert again.encoded == again.total
+    assert session.model.store.info().entries == again.total

@@ -6,6 +6,7 @@ on screen, and raises what went wrong.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,24 @@ class Console(Reading):
             self.changed.emit()
 
         self._in_owner(choose)
+
+    def prepare(self, *, all_images: bool = False) -> None:
+        """Encode the image now, or all images, so that no click waits for it.
+
+        With ``preparing.all_planes`` all planes of stacks, too.
+        """
+        preparing = self.preparing
+        self._in_owner(preparing.prepare_all if all_images else preparing.prepare_image)
+        while preparing.running:
+            job = preparing.job
+            if job is None or job.applied.is_set():
+                if self._channel.owned:
+                    self._channel.flush()
+                time.sleep(0.002)  # something else goes first
+            else:
+                self._channel.wait(job)
+        if preparing.error is not None:
+            raise preparing.error
 
     def stop(self) -> None:
         """Stop a download, and answers that nobody needs."""

@@ -84,6 +84,9 @@ class Preparing(Lamp):
         self._count = self._total = 0
         self._started = 0.0
         self._advancing = False
+        #: The piece of work that was asked for last, and why preparing ended early.
+        self.job: Job | None = None
+        self.error: Exception | None = None
         #: How far it is; None where nothing is being prepared.
         self.progress: Progress | None = None
         #: Whether all planes of stacks are prepared, the one on screen first.
@@ -171,6 +174,7 @@ class Preparing(Lamp):
 
     def forget(self) -> None:
         """Look anew what is prepared."""
+        self._finish()
         super().forget()
         self.advance()
 
@@ -211,6 +215,7 @@ class Preparing(Lamp):
         if self.sentence:
             raise ClickSegError(self.sentence)
         self._finish()
+        self.error = None
         self._more, self._count, self._total = iter(tasks), 0, count
         self._started = time.perf_counter()
         self._next_task()
@@ -262,7 +267,7 @@ class Preparing(Lamp):
                 work = self._work(clicks)
                 if work is None:
                     break
-                clicks.background(*work)
+                self.job = clicks.background(*work)
         except ClickSegError as error:  # the plane or the image is gone
             self._failed(error)
         finally:
@@ -319,6 +324,8 @@ class Preparing(Lamp):
         def done(job: Job) -> None:
             if job.error is not None:
                 self._failed(job.error)
+            elif task.within is None and not preparation.fits:
+                self._too_large(image, task, preparation)
             elif not job.value:
                 if not here:
                     preparation.image.release()
@@ -326,6 +333,22 @@ class Preparing(Lamp):
             self._tell_progress()
 
         return work, done
+
+    def _too_large(self, image: Image, task: _Task, work: Preparation) -> None:
+        """Prepare what is on screen alone, of an image that the store cannot hold."""
+        clicks = self._clicks()
+        if clicks is None:
+            return
+        text = (
+            f"'{image.name}' would take {work.bytes / GIGABYTE:.1f} GB, more than may "
+            "be kept (see Preferences)"
+        )
+        if image is clicks.image_layer and task.plane == clicks.plane:
+            task.within = visible_box(image, task.plane)
+            clicks.say(f"{text}: only what is on screen is prepared.")
+        else:
+            clicks.say(f"{text}: it is left out.", "error")
+            self._over(task)
 
     def _over(self, task: _Task) -> None:
         """Go on with the next plane; tell it where that was the last one."""
@@ -345,7 +368,7 @@ class Preparing(Lamp):
             clicks.say(f"'{image.name}' is prepared ({took}).")
 
     def _failed(self, error: Exception) -> None:
-        clicks = self._clicks()
+        clicks, self.error = self._clicks(), error
         self._finish()
         if clicks is not None:
             clicks.failed(error)

@@ -83,6 +83,11 @@ class PreparedStore:
         return str(self.folder) if self.keep else "memory"
 
     @property
+    def limit(self) -> int | None:
+        """Bytes that new features may take together."""
+        return self.max_bytes if self.keep else self.memory_bytes
+
+    @property
     def empty(self) -> bool:
         """Whether nothing can be found here: no folder, nothing in memory."""
         return not self._memory and (

@@ -131,6 +131,18 @@ class Preparation:
             return None
         return self.left(within) * sum(self._recent) / len(self._recent)
 
+    @property
+    def bytes(self) -> int:
+        """About what all windows take; 0 before one was encoded."""
+        return self.total * self.model.entry_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the store may hold all windows at once, as far as that is known."""
+        store = self.model.store
+        limit = getattr(store, "limit", getattr(store, "max_bytes", None))
+        return limit is None or self.bytes <= limit
+
     def look(self, within: Box | None = None, seconds: float = 0.05) -> bool:
         """Look which windows are encoded already, for a while; encode nothing.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.encoding.keys import key_for
 from napari_clickseg.errors import EncoderMissingError, StoreError
-from napari_clickseg.models.feature_tree import joined
+from napari_clickseg.models.feature_tree import joined, pack
 from napari_clickseg.models.features import Features
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class WithStore:
         self, model: Any, store: FeatureStore | PreparedStore, *, write: bool = True
     ) -> None:
         self.model, self.store, self.write = model, store, write
+        #: About what the features of the last window take that was encoded ahead.
+        self.entry_bytes = 0
         self._keys: weakref.WeakKeyDictionary[ImageSource, Keys] = (
             weakref.WeakKeyDictionary()
         )
@@ -166,6 +168,8 @@ class WithStore:
             except EncoderMissingError as error:
                 raise EncoderMissingError(self._missing()) from error
         self.store.put(key, features, self._about(box))
+        # Floats are kept in two bytes.
+        self.entry_bytes = sum(2 * t.numel() for t in pack(features.content)[1])
         return True
 
     def to(

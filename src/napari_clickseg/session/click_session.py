@@ -18,6 +18,7 @@ from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.replaying import replayed
 
 if TYPE_CHECKING:
+    from napari_clickseg.encoding.preparing import Prepared
     from napari_clickseg.models.model import Model
 
 __all__ = ["ClickSession"]
@@ -133,6 +134,70 @@ class ClickSession(ClickingSession):
         return self._moments.record(
             "automatic", replace(state, draft=draft), asking=asking
         )
+
+    # -- encoding ahead of time --------------------------------------------------
+
+    def prepare(
+        self,
+        store: Any = None,
+        *,
+        within: Box | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Prepared:
+        """Encode the image now, so that no click waits for the encoder.
+
+        For models that encode once, such as an InterFormer; what is encoded already
+        is skipped.
+
+        Parameters
+        ----------
+        store : FeatureStore or path-like, optional
+            Keeps it on disk. By default it is kept in memory, as long as the session
+            has this model.
+        within : Box, optional
+            Only what clicks in this part of the image need.
+        progress : callable, optional
+            Called with the windows that are done, and all.
+        cancelled : callable, optional
+            Asked before each window; True stops, and what is done stays.
+
+        Returns
+        -------
+        Prepared
+            Windows done and in total, how many were encoded now, and seconds.
+
+        Raises
+        ------
+        ModelError, EncoderMissingError
+            If the model cannot prepare images.
+        Cancelled
+            If ``cancelled`` said so.
+        StoreError, OSError
+            If it cannot be kept.
+        """
+        from napari_clickseg.encoding.preparing import prepare, with_features
+        from napari_clickseg.encoding.store import FeatureStore
+
+        if isinstance(store, str | Path):
+            store = FeatureStore(store)
+        model, image, settings = self.model, self.image, self.settings
+        stored = with_features(model, store)
+        done = prepare(
+            stored,
+            None,
+            image,
+            within=within,
+            flip=settings.flip is True,
+            progress=progress,
+            cancelled=cancelled,
+        )
+        if stored is not model:
+            self.set_model(stored)  # type: ignore[arg-type]
+        if settings.first_look == "published" and settings.max_size is None:
+            # As it was prepared, not at its own size.
+            self.settings = replace(settings, max_size=stored.tile_side)
+        return done
 
     # -- history ---------------------------------------------------------------
 
