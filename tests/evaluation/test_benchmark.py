@@ -160,6 +160,7 @@ class Recorder:
         self.model = model
         self.refinement_in_use = RefinementSettings.of(refinement)
         self.calls: list[dict[str, Any]] = []
+        self.last_size = (100, 400)
 
     def predict(self, image: Any, clicks: Any, state: Any, **named: Any) -> Any:
         from napari_clickseg.prediction.settings import Prediction, PredictorState

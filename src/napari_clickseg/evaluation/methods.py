@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.image import ImageSource
-from napari_clickseg.prediction.views import fit_size, limit_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +159,7 @@ class ModelMethod:
             self._source, clicks, self._state, settle=True, visible=self._field
         )
         self._state = prediction.state
-        self.pixels = self._seen_pixels(self._source.shape)
+        self.pixels = math.prod(self._predictor.last_size)
         self.notices.extend(n for n in prediction.notices if n not in self.notices)
         return prediction
 
@@ -183,12 +182,3 @@ class ModelMethod:
         threshold = np.float32(self.settings.threshold)
         mask[prediction.box.slices] = prediction.probability > threshold
         return mask
-
-    def _seen_pixels(self, shape: tuple[int, int]) -> int:
-        """Return the area of the resized window that the network was given."""
-        state = self._state
-        size = shape
-        if self.settings.zoom_in and state is not None and state.roi is not None:
-            size = fit_size(state.roi.shape, self.settings.target_size)
-        height, width = limit_size(size, self.settings.max_size)
-        return height * width

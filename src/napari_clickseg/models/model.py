@@ -34,7 +34,6 @@ from napari_clickseg.refinement.settings import RefinementSettings
 LOG = logging.getLogger("napari_clickseg")
 
 
-
 class Model(Traits):
     """A click network, ready to run.
 
@@ -236,9 +235,9 @@ class Model(Traits):
             shape = (features.batch, 1, *features.size)
             previous = torch.zeros(shape, device=self.device)
         previous = previous.to(self.device, torch.float32)
-        given = () if region is None else (region,)
+        given = {} if region is None else {"region": region}
         answer = self._method("decode_clicks")(
-            features.content, points, previous, *given
+            features.content, points, previous, **given
         )
         logits: Tensor = answer["instances"]
         return logits.float()

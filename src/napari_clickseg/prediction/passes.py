@@ -354,12 +354,12 @@ class Passes:
     ) -> Tensor:
         """Return the model's answer in float32, at the size of the window."""
         model: Any = self.model
-        given = () if region is None else (region,)
+        given = {} if region is None else {"region": region}
         logits = model.decode(
             features,
             self._send(points),
             None if previous is None else self._send(previous),
-            *given,
+            **given,
         )
         return resize(logits.float(), size)
 

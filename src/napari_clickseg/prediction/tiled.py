@@ -131,7 +131,8 @@ def next_tile(
             found.level <= stays.level or box_iou(wanted, last) >= threshold
         ):
             return stays
-    return _readable(found, _clicked(clicks, shape))
+    inside = clicks_box(clicks, shape)
+    return found if inside is None else _readable(found, inside)
 
 
 def _clicked(clicks: Sequence[Click], shape: Size) -> Box:
