@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 from tests.networks.tables import skeleton
 from torch import Tensor, nn
 
-from napari_clickseg.errors import CheckpointError
+from napari_clickseg.errors import CheckpointError, ModelError
 from napari_clickseg.models.checkpoint import (
     build_network,
     convert_checkpoint,
     read_checkpoint,
 )
 from napari_clickseg.models.containers import read_state_dict
+from napari_clickseg.models.fetch import add_model_file
+from napari_clickseg.models.model import load_model
 from napari_clickseg.models.published import understand
+from napari_clickseg.models.registry import list_models
 from napari_clickseg.networks.bts import BTS
 from napari_clickseg.networks.indexnet import IndexNet
 from napari_clickseg.networks.multiscale import MultiScaleHRNet
@@ -136,6 +139,27 @@ def test_converted_it_answers_the_same(tmp_path: Path) -> None:
     again = build_network(convert_checkpoint(path, tmp_path / "indexnet.safetensors"))
     image = torch.rand(1, 4, 32, 64)
     assert torch.equal(again(image), network(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("multiscale-hrnet", "semantic"), ("indexnet", "matting"), ("bts", "depth")],
+)
+def test_they_are_not_taken_for_click_networks(
+    name: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.pth"
+    path.write_bytes(encoded(released(NETWORKS[name]())))
+    assert read_checkpoint(path).task == task
+    with pytest.raises(ModelError, match=f"for the task '{task}'"):
+        load_model(path)
+    added = add_model_file(path)
+    assert added.task == task
+    assert added in list_models(task)
+    assert added not in list_models("segmentation")
+    with pytest.raises(ModelError, match=r"mine is a network .* make_interactive"):
+        load_model("mine")
 
 
 PUBLISHED = {

@@ -143,7 +143,7 @@ def _add_own(source: Path, digests: Digests, name: str | None) -> ModelInfo:
     card = checkpoint.metadata or {}
     file = f"added/{chosen}{source.suffix.lower()}"
     entry = {
-        "task": str(card.get("task", "segmentation")),
+        "task": checkpoint.task,
         "architecture": checkpoint.architecture,
         "file": file,
         "licence": str(card.get("licence", card.get("license", "not stated"))),

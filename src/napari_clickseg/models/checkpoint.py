@@ -104,6 +104,15 @@ class Checkpoint:
     sha256: str = ""
     path: Path = Path("checkpoint")
 
+    @property
+    def task(self) -> str:
+        """What the network is for: as the card says, else as its class does."""
+        network = ARCHITECTURES.get(self.architecture)
+        if isinstance(network, LazyNetwork):
+            network = network.load()
+        usual = getattr(network, "task", "segmentation")
+        return str(self.metadata.get("task", usual))
+
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file; nothing in it is run.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_clickseg.errors import UnknownModelError
+from napari_clickseg.errors import ModelError, UnknownModelError
 from napari_clickseg.models.checkpoint import Checkpoint
 from napari_clickseg.models.registry import ModelInfo, get_info
 
@@ -70,7 +70,7 @@ def info_of_file(path: Path, checkpoint: Checkpoint) -> ModelInfo:
     card = checkpoint.metadata
     return ModelInfo(
         name=path.stem,
-        task=str(card.get("task", "segmentation")),
+        task=checkpoint.task,
         architecture=checkpoint.architecture,
         file=str(path.resolve()),
         licence=str(card.get("licence", card.get("license", "not stated"))),
@@ -80,3 +80,20 @@ def info_of_file(path: Path, checkpoint: Checkpoint) -> ModelInfo:
         downloaded=True,
         sha256=checkpoint.sha256,
     )
+
+
+def check_task(info: ModelInfo) -> None:
+    """Refuse a network that answers something else than objects.
+
+    Raises
+    ------
+    ModelError
+    """
+    if info.task != "segmentation":
+        raise ModelError(
+            f"{info.name} is a network for the task {info.task!r}, and answers no "
+            "clicks on objects. Choose one for segmentation ('napari-clickseg models "
+            "list --task segmentation'); or, to correct one of its answers by clicks, "
+            "build it with napari_clickseg.models.checkpoint (build_network and "
+            "read_checkpoint) and give it to make_interactive."
+        )

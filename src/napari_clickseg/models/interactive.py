@@ -29,6 +29,7 @@ from napari_clickseg.models.adapter import (
 )
 from napari_clickseg.models.factories import build, split_factory
 from napari_clickseg.models.features import Features
+from napari_clickseg.models.given import check_task
 from napari_clickseg.models.registry import ModelInfo, factory_info, registry_models
 from napari_clickseg.models.taking_in import (
     as_module,
@@ -356,6 +357,7 @@ def built_by(text: str) -> Any:
 
 def of_file(network: nn.Module, info: ModelInfo, sha256: str) -> InteractiveModel:
     """Make a network interactive whose weights were read from a file of ours."""
+    check_task(info)
     model = make_interactive(network, multiple=getattr(network, "multiple", None))
     model.sha256 = sha256
     rates = {**model.learning_rates, **info.learning_rates, **read_tuned(sha256)}

@@ -291,6 +291,7 @@ class BTS(nn.Module):
         The answer lies between 0 and this, in the unit that was trained for.
     """
 
+    task: ClassVar[str] = "depth"
     #: RGB comes normalised by ImageNet's mean and deviation.
     normalises_input: ClassVar[bool] = False
     #: Sides must be multiples of this. NYU's images (480 x 640) are.

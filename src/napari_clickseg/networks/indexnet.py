@@ -62,6 +62,7 @@ class IndexNet(nn.Module):
     :meth:`start_from` fills it alike.
     """
 
+    task: ClassVar[str] = "matting"
     #: RGB comes normalised by ImageNet's mean and deviation, the trimap in [0, 1].
     normalises_input: ClassVar[bool] = False
     #: Sides must be multiples of this. The release resizes the image to the nearest

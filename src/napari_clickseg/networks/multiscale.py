@@ -105,6 +105,7 @@ class MultiScaleHRNet(nn.Module):
         If a scale is not positive, or 1 is none of them.
     """
 
+    task: ClassVar[str] = "semantic"
     #: RGB comes normalised by ImageNet's mean and deviation.
     normalises_input: ClassVar[bool] = False
     #: Any size will do.
