@@ -160,10 +160,48 @@ def refinement() -> None:
     window.close()
 
 
+def prepare() -> None:
+    """Prepare images in the background, and click on one that is prepared."""
+    from napari_clickseg.models.registry import list_models
+
+    once = [
+        info.name
+        for info in list_models("segmentation")
+        if info.bundled and info.architecture.startswith("interformer")
+    ]
+    model = os.environ.get("CLICKSEG_MODEL", *once[:1])
+    if model is None:
+        print("Set CLICKSEG_MODEL to a model that encodes once.")
+        return
+    window = Window("fluorescence")
+    window.ui.set_model(model)
+    fold = window.dock.folds["prepare"]
+    fold.expand(animate=False)
+    window.ui.prepare()
+    places = centres(window, 5)
+    for place in places[:4]:
+        window.click(place)
+        window.commit()
+    window.click(places[4])
+    window.viewer.open_sample("napari-clickseg", "phase_contrast")
+    window.viewer.open_sample("napari-clickseg", "photo")
+    window.ui.choose(window.ui.images()[-1])
+    window.settle()
+    window.ui.act("prepare_all")
+    preparing = window.ui.preparing
+    wait(lambda: not preparing.running or (preparing.progress.part or 0) > 0.4)
+    window.save("dock-prepare")
+    preparing.cancel()
+    window.settle()
+    fold.collapse(animate=False)
+    window.close()
+
+
 # The last one leaves its sections open, which is remembered.
 PICTURES = {
     "photo": photo,
     "refinement": refinement,
+    "prepare": prepare,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }

@@ -174,7 +174,7 @@ def export_decoder(
     target : path-like
         Ends in ``.safetensors``.
     dtype : torch.dtype, optional
-        Of the weights on disk; by default float32.
+        Of the weights on disk; by default as in the source.
     overwrite : bool
         Whether ``target`` may exist.
 
@@ -204,8 +204,9 @@ def export_decoder(
     parts, digest = encoder_of(checkpoint)
     network = build_network(checkpoint)
     spec, examples = pack(encoded_view(network))
+    stored = checkpoint.state_dict
     weights = {
-        name: on_disk(name, tensor, dtype)
+        name: on_disk(name, tensor, dtype or stored.get(name, tensor).dtype)
         for name, tensor in network.state_dict().items()
         if not belongs(name, parts)
     }
