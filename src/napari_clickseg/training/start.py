@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.networks.mobilenet import MobileNetV2
@@ -38,6 +38,24 @@ def load_backbone(backbone: MobileNetV2, root: Path, start: str) -> int:
     if not start.endswith(".pt"):
         return _from_model(backbone, start)
     path = root / start
+    filters = read_filters(path)
+    targets = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    for index, (target, (weight, bias)) in enumerate(
+        zip(targets, filters, strict=False)
+    ):
+        if weight.shape != target.weight.shape or target.bias is None:
+            raise TrainingError(
+                f"{path}: filter {index} has shape {tuple(weight.shape)}, expected "
+                f"{tuple(target.weight.shape)}; this is not a MobileNetV2 pack"
+            )
+        with torch.no_grad():
+            target.weight.copy_(weight)
+            target.bias.copy_(bias)
+    return len(targets)
+
+
+def read_filters(path: Path) -> list[tuple[Tensor, Tensor]]:
+    """Read the filters of a ``*_dequant.pt`` file, in order, with their biases."""
     try:
         pack = torch.load(path, map_location="cpu", weights_only=True)
         state = pack["state"]
@@ -48,18 +66,7 @@ def load_backbone(backbone: MobileNetV2, root: Path, start: str) -> int:
     indices = sorted(
         int(key[1:].split(".")[0]) for key in state if key.endswith(".weight")
     )
-    targets = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
-    for target, index in zip(targets, indices, strict=False):
-        weight, bias = state[f"L{index}.weight"], state[f"L{index}.bias"]
-        if weight.shape != target.weight.shape or target.bias is None:
-            raise TrainingError(
-                f"{path}: layer {index} has shape {tuple(weight.shape)}, expected "
-                f"{tuple(target.weight.shape)}; this is not a MobileNetV2 pack"
-            )
-        with torch.no_grad():
-            target.weight.copy_(weight)
-            target.bias.copy_(bias)
-    return len(targets)
+    return [(state[f"L{i}.weight"], state[f"L{i}.bias"]) for i in indices]
 
 
 def _from_model(backbone: MobileNetV2, name: str) -> int:
