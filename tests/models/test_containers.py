@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from napari_clickseg.errors import CheckpointError
+from napari_clickseg.errors import CheckpointError, FetchError
+from napari_clickseg.models.added import add_model_file
 from napari_clickseg.models.checkpoint import (
     build_network,
     convert_checkpoint,
     read_checkpoint,
 )
 from napari_clickseg.models.containers import read_state_dict
+from napari_clickseg.models.model import load_model
+from napari_clickseg.models.registry import get_info
 from napari_clickseg.networks.interformer import InterFormer
 
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "depths": [2, 2, 6, 3]}
@@ -95,6 +98,29 @@ def test_the_trap_works(file: Path, tmp_path: Path) -> None:
     """Otherwise the test above would prove nothing."""
     torch.load(file, weights_only=False)
     assert (tmp_path / "trap").exists()
+
+
+def test_a_file_fetched_by_hand_takes_the_place_of_the_published_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both published files have the same name; their folder is for browsers."""
+    monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(FetchError) as caught:
+        load_model("interformer-light", "cpu")
+    text = str(caught.value)
+    assert "interformer_light_coco_lvis_320k/iter_320000.pth by hand" in text
+    assert "models add iter_320000.pth --name interformer-light" in text
+    info = add_model_file(file, "interformer-light")
+    assert (info.name, info.added, info.downloaded) == (
+        "interformer-light",
+        False,
+        True,
+    )
+    assert not get_info("interformer-tiny").downloaded
+    model = load_model("interformer-light", "cpu", "float32")
+    assert model.encodes_once
+    assert model.remembers
+    assert "g-brs" in model.places
 
 
 @torch.inference_mode()

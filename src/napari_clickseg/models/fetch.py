@@ -224,9 +224,13 @@ def _reason(error: OSError) -> str:
 
 
 def _by_hand(info: ModelInfo) -> str:
+    offered = info.offered_as or info.file
+    named = f" --name {info.name}" if info.offered_as else ""
+    renamed = f" as {info.file}" if info.offered_as else ""
     return (
-        f"Fetch {info.file} by hand on any machine and run "
-        f"'napari-clickseg models add {info.file}', or put it into {info.path.parent}"
+        f"Fetch {offered} by hand on any machine and run "
+        f"'napari-clickseg models add {offered.split('/')[-1]}{named}', or put it into "
+        f"{info.path.parent}{renamed}"
     )
 
 

@@ -42,6 +42,8 @@ class ModelInfo:
         Key of the network builder, such as ``"ritm"`` or ``"fbrs"``.
     file : str
         File name inside the folder of weights.
+    offered_as : str
+        What it is called where it is published, if that is another name.
     licence, source : str
         Licence in words; page or repository the weights come from.
     terms : str
@@ -85,6 +87,7 @@ class ModelInfo:
     approximate_size: int | None = None
     bundled: bool = False
     downloaded: bool = False
+    offered_as: str = ""
     added: bool = False
     urls: tuple[str, ...] = ()
     sha256: str | None = None
