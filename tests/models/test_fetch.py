@@ -329,6 +329,7 @@ def test_bundled_file_that_is_missing(monkeypatch, tmp_path):
 
 class FakeCheckpoint:
     architecture = "ritm"
+    task = "segmentation"
     metadata: ClassVar[dict[str, str]] = {
         "licence": "CC0",
         "description": "tuned on cells",
