@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_clickseg.image import ImageSource
 
 #: Another number where windows are resized, or features made, in another way.
-VERSION = 1
+VERSION = 2
 _HASH_BYTES = 20
 
 
