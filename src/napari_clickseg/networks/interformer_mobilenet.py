@@ -171,13 +171,16 @@ class InterFormerMobileNetV2(nn.Module):
         list of Tensor
             At strides 4, 8, 16 and 32 of the working size.
         """
+        pyramid: list[Tensor] = self.pyramid(*self.taps(image))
+        return pyramid
+
+    def taps(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the backbone's maps at strides 4, 8 and 16."""
         image = resize(image, self.working_size(image.shape[-2], image.shape[-1]))
         # The range of the starting weights.
         x = self.normalised(image * (255.0 / 128.0) - 1.0)
         at4 = self.backbone.shallow(x.to(self.neck.patch_embed.dtype))
-        at8, at16 = self.backbone.deep(at4)
-        pyramid: list[Tensor] = self.pyramid(at4, at8, at16)
-        return pyramid
+        return at4, *self.backbone.deep(at4)
 
     def shares(self, points: Tensor, previous: Tensor, size: Sequence[int]) -> Tensor:
         """Return how much of each pixel carries which of the five labels.

@@ -43,6 +43,9 @@ class Schedule:
         Instead of drawing evenly from ``clicks``: further rounds follow the first
         with a probability that falls by this factor for each, and there are at
         most 20 of them (InterFormer: 0.6).
+    encoder_until : float
+        Share of the schedule after which a pretrained backbone stays as it is. It is
+        then run once for all rounds of a batch, by networks that have ``taps``.
     ema : float
         Decay of the moving average of weights that is saved.
     seed : int
@@ -57,6 +60,7 @@ class Schedule:
     warmup_steps: int = 200
     clicks: tuple[int, int] = (1, 4)
     click_decay: float | None = None
+    encoder_until: float = 1.0
     ema: float = 0.998
     seed: int = 0
 

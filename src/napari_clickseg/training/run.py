@@ -177,6 +177,7 @@ class Run:
         self.seconds = 0.0
         self.checkpoint = folder / "checkpoint.pt"
         self.stopping = False
+        self._taps: tuple[Tensor, Any] | None = None
 
     #: Beginnings of the names of pretrained parameters.
     pretrained: tuple[str, ...] = ("backbone.",)
@@ -366,12 +367,23 @@ class Run:
         learns = self.plan.start is None or getattr(
             self.network, "encoder_learns", False
         )
-        with torch.set_grad_enabled(learns):
-            features = self._call("encode_image", image)
+        kept = self.progress() >= self.plan.schedule.encoder_until
+        if kept and hasattr(self.network, "taps"):
+            features = self._call("pyramid", *self._taps_of(image))
+        else:
+            with torch.set_grad_enabled(learns):
+                features = self._call("encode_image", image)
         output: dict[str, Tensor] = self._call(
             "decode_clicks", features, points, previous
         )
         return output
+
+    @torch.no_grad()
+    def _taps_of(self, image: Tensor) -> Any:
+        """Return what the backbone says of a batch, from the last round if known."""
+        if self._taps is None or self._taps[0] is not image:
+            self._taps = image, self._call("taps", image)
+        return self._taps[1]
 
     def learn(self, labels: Tensor, *inputs: Tensor) -> tuple[float, Tensor]:
         """Make one optimiser step; return its loss and the probabilities."""
