@@ -44,6 +44,7 @@ from interformer_subjects import (
 )
 from napari_clickseg.encoding.windows import prepared_settings
 from napari_clickseg.prediction import PredictionSettings
+from pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -209,6 +210,14 @@ def race(sizes: Sequence[int], who: Sequence[str], rounds: int) -> list[Contesta
     return found
 
 
+def processor() -> str:
+    """Return the name of the processor, where the system tells."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
 def write(result: dict[str, Any], folder: Path) -> None:
     """Write JSON, CSV, Markdown and the plot."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -231,6 +240,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[512, 1024])
     parser.add_argument("--models", nargs="*", default=[*RITM, *OURS])
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--page", type=Path, help="page of the docs to fill in")
     parser.add_argument("--profile", action="store_true", help="where the time goes")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -238,7 +248,7 @@ def main() -> None:
     found = race(given.sizes, given.models, given.repeats)
     result: dict[str, Any] = {
         "machine": {
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor(),
             "threads": given.threads,
             "torch": torch.__version__,
         },
@@ -249,15 +259,18 @@ def main() -> None:
     if given.profile:
         print(figures.profiles(found))
     found.clear()
-    result["memory"] = []
-    if not given.no_memory:
-        who = [name for name in given.models if name in OURS]
-        result["memory"] = memories(who, given.sizes, given.threads)
+    who = [name for name in given.models if name in OURS and not given.no_memory]
+    result["memory"] = memories(who, given.sizes, given.threads)
     result["minutes"] = (time.perf_counter() - began) / 60
     text = figures.tables(result)
     print(f"\n{result['machine']}, {result['minutes']:.1f} minutes\n\n{text}")
     if given.out is not None:
         write(result, given.out)
+    if given.page is not None:
+        picture_file = "images/interformer-speed.png"
+        figures.plot(result, given.page.parent / picture_file)
+        shown = f"![{figures.PLOT}]({picture_file}){{ width=760 }}"
+        fill(given.page, {**figures.parts(result), "plot": shown})
 
 
 if __name__ == "__main__":

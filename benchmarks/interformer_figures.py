@@ -221,20 +221,33 @@ def memory_table(memory: Sequence[dict[str, Any]]) -> str:
         for row in memory
     ]
     head = (
-        "network | window | precision | weights | features | bias kept "
+        "MiB | window | precision | weights | features | bias kept "
         "| to encode | to decode"
     )
-    return markdown(f"{head}", 5, lines)
+    return markdown(head, 5, lines)
+
+
+def parts(result: dict[str, Any]) -> dict[str, str]:
+    """Return the tables by name, and a sentence on how they came to be."""
+    rows, machine = Rows(result["rows"]), result["machine"]
+    rounds = max(row["rounds"] for row in result["rows"])
+    cores = "core" if machine["threads"] == 1 else "cores"
+    found = {
+        "machine": f"{rounds} rounds on {machine['threads']} {cores} of "
+        f"{machine['processor']}, torch {machine['torch']}.",
+        "clicks": click_table(rows),
+        "encoding": encode_table(rows),
+        "sizes": size_table(rows),
+        "ratios": ratio_table(result, rows),
+    }
+    if result["memory"]:
+        found["memory"] = memory_table(result["memory"])
+    return found
 
 
 def tables(result: dict[str, Any]) -> str:
-    """Return all tables."""
-    rows = Rows(result["rows"])
-    parts = [click_table(rows), encode_table(rows), size_table(rows)]
-    parts.append(ratio_table(result, rows))
-    if result["memory"]:
-        parts += ["Memory in MiB:", memory_table(result["memory"])]
-    return "\n\n".join(parts)
+    """Return all of that as one text."""
+    return "\n\n".join(parts(result).values())
 
 
 def profiles(found: Sequence[Contestant]) -> str:
@@ -255,6 +268,7 @@ def profiles(found: Sequence[Contestant]) -> str:
     return "\n".join(texts)
 
 
+PLOT = "Time of a click, and how it falls as clicks share the encoding"
 COLOURS = {
     "RITM HRNet18s": "0.45",
     "RITM HRNet32": "0.7",

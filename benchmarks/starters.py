@@ -31,6 +31,7 @@ from napari_clickseg.evaluation.metrics import summarise
 from napari_clickseg.evaluation.options import MethodOptions, model_name
 from napari_clickseg.evaluation.runlog import ResultLog
 from napari_clickseg.prediction import PredictionSettings
+from pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60, help="objects of a set")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--page", type=Path, nargs="*", default=[], help="to fill in")
     given = parser.parse_args()
     parts = [part for part in PARTS if part[0] in (given.sets or names)]
     given.out.mkdir(parents=True, exist_ok=True)
@@ -156,6 +158,8 @@ def main() -> None:
         writer.writerows(records)
     (given.out / "starters.json").write_text(json.dumps(records, indent=1))
     (given.out / "starters.md").write_text(text + "\n")
+    for page in given.page:
+        fill(page, {"starters": text})
 
 
 if __name__ == "__main__":

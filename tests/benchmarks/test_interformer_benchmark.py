@@ -59,6 +59,7 @@ def test_everything_is_timed_and_written(benchmark: ModuleType, tmp_path: Path) 
     memory = {"who": "x", "size": 64, "dtype": "bfloat16", "weights": 2**20}
     memory |= {"features": 1, "bias": 0, "encode": 2**30, "decode": 5}
     result = {
+        "machine": {"processor": "P", "threads": 1, "torch": "2"},
         "rows": [one.row() for one in found],
         "ratios": ratios,
         "fidelity": {"fast": [0.01]},
@@ -75,6 +76,13 @@ def test_everything_is_timed_and_written(benchmark: ModuleType, tmp_path: Path) 
     assert any("0.19" in line and line.startswith("| InterFormer L") for line in lines)
     widths = [line.count("|") for line in lines if line.startswith("|")]
     assert len(widths) > 15
+    page = BENCHMARKS.parent / "docs" / "interformer.md"
+    copy = tmp_path / "page.md"
+    copy.write_text(page.read_text())
+    benchmark.fill(copy, benchmark.figures.parts(result))
+    assert (tmp_path / "interformer.md").read_text().splitlines()[2] in copy.read_text()
+    with pytest.raises(ValueError, match="no place"):
+        benchmark.fill(copy, {"nonsense": ""})
 
 
 def test_ratios_are_taken_within_rounds(benchmark: ModuleType) -> None:
