@@ -161,7 +161,7 @@ def refinement() -> None:
 
 
 def prepare() -> None:
-    """Prepare images in the background, and click on one that is prepared."""
+    """Prepare images in the background, with one on screen that is prepared."""
     from napari_clickseg.models.registry import list_models
 
     once = [
@@ -178,18 +178,22 @@ def prepare() -> None:
     fold = window.dock.folds["prepare"]
     fold.expand(animate=False)
     window.ui.prepare()
-    places = centres(window, 5)
-    for place in places[:4]:
-        window.click(place)
-        window.commit()
-    window.click(places[4])
+    camera = window.viewer.scene.camera
+    center, zoom = camera.center[-2:], camera.zoom
     window.viewer.open_sample("napari-clickseg", "phase_contrast")
     window.viewer.open_sample("napari-clickseg", "photo")
-    window.ui.choose(window.ui.images()[-1])
+    *others, first = window.ui.images()
+    for layer in others:  # they wait below
+        layer.visible = False
+    window.ui.choose(first)
+    window.ui.activate()
+    window.look(center, zoom)
     window.settle()
     window.ui.act("prepare_all")
     preparing = window.ui.preparing
-    wait(lambda: not preparing.running or (preparing.progress.part or 0) > 0.4)
+    wait(lambda: "(2 of" in getattr(preparing.progress, "text", ""))
+    wait(lambda: (preparing.progress.part or 0) > 0.4)
+    window.ui.say("Click inside an object.")
     window.save("dock-prepare")
     preparing.cancel()
     window.settle()

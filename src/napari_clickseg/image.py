@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ImageError
+from napari_clickseg.image_values import finite_within, rescale, robust_range
 
 __all__ = ["ImageSource"]
 
@@ -24,13 +25,8 @@ SAMPLE_GRID, SAMPLE_SIDE = 4, 64
 #: A last axis longer than this is taken for a spatial one, unless the caller
 #: chooses channels from it.
 MAX_GUESSED_CHANNELS = 32
-#: Percent of the values that may saturate at each end where no contrast is
-#: given, so that one hot pixel does not darken the image.
-SATURATED = 0.1
 #: About so many values of an array in memory are looked at for the contrast.
 SAMPLE_VALUES = 2**20
-#: Differences that float32 cannot divide by.
-_TINY = 1e-30
 #: Which chosen channel becomes red, green and blue.
 _RGB = {1: (0, 0, 0), 2: (0, 1, 0), 3: (0, 1, 2)}
 
@@ -112,9 +108,9 @@ class ImageSource:
             return np.tile(np.array(pair), (len(self.channels), 1))
         values = self._sample_values()[:, self.channels]
         if not self.colour:
-            return np.array([_robust_range(channel) for channel in values.T])
-        low, high = _robust_range(values)
-        if self.dtype.kind == "f" and _finite_within(values, 0, 1):
+            return np.array([robust_range(channel) for channel in values.T])
+        low, high = robust_range(values)
+        if self.dtype.kind == "f" and finite_within(values, 0, 1):
             low, high = 0.0, 1.0
         return np.tile(np.array((low, high)), (len(self.channels), 1))
 
@@ -214,9 +210,9 @@ class ImageSource:
         low, high = self.limits[0]
         # RGB that is shown as it is needs no taking apart.
         if tuple(self.channels) == (0, 1, 2) and (self.limits == (low, high)).all():
-            return _rescale(raw, low, high)
+            return rescale(raw, low, high)
         planes = [
-            _rescale(raw[..., channel - first], low, high)
+            rescale(raw[..., channel - first], low, high)
             for channel, (low, high) in zip(self.channels, self.limits, strict=True)
         ]
         return np.stack([planes[i] for i in _RGB[len(planes)]], axis=-1)
@@ -391,37 +387,3 @@ def _spread_boxes(shape: tuple[int, int]) -> Iterator[Box]:
             yield Box(
                 int(top), int(left), int(top) + sides[0], int(left) + sides[1]
             ).clip(shape)
-
-
-def _robust_range(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the percentiles of the finite values; never an empty range."""
-    finite = values[np.isfinite(values)].astype(np.float64)
-    if finite.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(finite, (SATURATED, 100 - SATURATED))
-    if not high - low > _TINY:  # what little contrast there is must stay visible
-        low, high = finite.min(), finite.max()
-    if not high - low > _TINY:
-        high = low + max(1.0, 1e-6 * abs(low))
-    return float(low), float(high)
-
-
-def _finite_within(values: NDArray[Any], low: float, high: float) -> bool:
-    finite = values[np.isfinite(values)]
-    return finite.size > 0 and bool(finite.min() >= low and finite.max() <= high)
-
-
-def _rescale(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
-    """Map ``low``..``high`` to 0..1 as float32.
-
-    Types that float32 does not hold exactly are subtracted in float64, so that
-    small differences on a large offset survive.
-    """
-    exact = np.result_type(values.dtype.newbyteorder("="), np.float32)
-    scaled = values.astype(exact, order="C")
-    # In place: large images are slow to find memory for.
-    scaled -= exact.type(low)
-    scaled /= exact.type(high - low)
-    if values.dtype.kind == "f":
-        scaled = np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.clip(scaled, 0.0, 1.0, out=scaled).astype(np.float32, copy=False)
