@@ -107,7 +107,9 @@ def scene(
 
 def _room(rng: Generator) -> tuple[list[Solid], Floats]:
     """Return walls, floor and ceiling, and the room's size."""
-    drawn = [rng.uniform(2.2, 6.5), rng.uniform(2.5, 7.0), rng.uniform(2.2, 3.2)]
+    # large rooms more often than small ones: there is more to see in them
+    wide, long = np.sqrt(rng.random(2))
+    drawn = [2.2 + 4.3 * wide, 2.5 + 4.5 * long, rng.uniform(2.2, 3.2)]
     size = np.array(drawn, np.float32)
     middle = np.asarray(size / 2, np.float32)
     axes = np.eye(3, dtype=np.float32)
@@ -185,7 +187,7 @@ def _furnish(
         if np.hypot(x - camera.place[0], y - camera.place[1]) < reach + 0.15:
             continue
         found += placed(piece, (float(x), float(y), 0.0), float(yaw))
-    if rng.random() < 0.3:  # a table top before the camera, with things on it
+    if rng.random() < 0.2:  # a table top before the camera, with things on it
         found += _close_up(size, camera, rng, surfaces)
     return found
 
