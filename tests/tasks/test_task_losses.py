@@ -14,9 +14,10 @@ from napari_clickseg.clicks import Click
 from napari_clickseg.tasks import Classes, Depth, Matting, Segmentation, Semantic
 from napari_clickseg.tasks.regression import held_loss, squared_errors
 from napari_clickseg.tasks.semantic import (
+    classes_loss,
     cross_entropy,
-    kept_classes_loss,
-    painted_loss,
+    kept_classes,
+    painted_classes,
 )
 
 THREE = Classes.named(("sky", "road", "car"))
@@ -50,7 +51,10 @@ def test_equation_9_consistency_by_hand() -> None:
     now = logits_of([1, 1, 2], [2, 1, 1], [1, 1, 8]).T[None, :, None, :]
     now = now.clone().requires_grad_()
     far = torch.tensor([[1.0, 1.0, 0.0]])
-    loss = Semantic(THREE).consistency_loss(before, now, far)
+    task = Semantic(THREE)
+    held = task.held(before, far)
+    assert held.tolist() == [[[2, 0, -100]]]
+    loss = task.consistency_loss(held, now, far)
     # All three pixels count below the line.
     assert float(loss.detach()) == pytest.approx((LOG(2) + LOG(2)) / 3)
     loss.backward()
@@ -65,14 +69,14 @@ def test_equation_10_by_hand() -> None:
     output = output.reshape(1, 3, 2, 2).clone().requires_grad_()
     # Label 1 is channel 0; two pixels are not painted.
     painted = torch.tensor([[1, 0], [3, 0]])
-    loss = painted_loss(output, painted)
+    loss = classes_loss(output, painted_classes(painted))
     assert float(loss.detach()) == pytest.approx((LOG(4) + LOG(10 / 8)) / 4)
     loss.backward()
     assert output.grad is not None
     by_hand = [[-3 / 4, 1 / 4, 1 / 2], [0, 0, 0], [0.1, 0.1, -0.2], [0, 0, 0]]
     found = output.grad.reshape(3, 4).T
     np.testing.assert_allclose(found, np.array(by_hand) / 4, atol=1e-12)
-    assert float(painted_loss(output.detach(), painted * 0)) == 0
+    assert float(classes_loss(output.detach(), painted_classes(painted * 0))) == 0
 
 
 def test_equation_11_by_hand() -> None:
@@ -93,7 +97,7 @@ def test_equation_11_by_hand() -> None:
     now = torch.tensor([[0.2, 0.2], [0.1, 0.9]], dtype=torch.float64)[None, None]
     now.requires_grad_()
     far = torch.tensor([[1.0, 0.5], [0.5, 0.2]], dtype=torch.float64)
-    loss = task.consistency_loss(before, now, far)
+    loss = task.consistency_loss(task.held(before, far), now, far)
     # The mask is inside the square.
     assert float(loss.detach()) == pytest.approx((0.1**2 + 0 + 0.1**2 + 0.1**2) / 4)
     loss.backward()
@@ -160,25 +164,27 @@ def test_gradients_of_all_losses() -> None:
     output = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     before = torch.randn(1, 3, 3, 4, dtype=torch.float64)
     far = (torch.rand(3, 4, dtype=torch.float64) > 0.4).double()
-    assert gradcheck(lambda o: kept_classes_loss(before, o, far), (output,))
+    kept = kept_classes(before, far)
+    assert gradcheck(lambda o: classes_loss(o, kept), (output,))
     painted = torch.randint(0, 4, (3, 4))
-    assert gradcheck(lambda o: painted_loss(o, painted), (output,))
+    wanted = painted_classes(painted)
+    assert gradcheck(lambda o: classes_loss(o, wanted), (output,))
     matte = torch.rand(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
     far = torch.rand(3, 4, dtype=torch.float64)
     assert gradcheck(lambda m: held_loss(before[:, :1], m, far), (matte,))
     single = torch.randn(4, 1, dtype=torch.float64, requires_grad=True)
-    wanted = torch.randn(4, dtype=torch.float64)
-    assert gradcheck(lambda v: squared_errors(v, wanted), (single,))
+    values_of = torch.randn(4, dtype=torch.float64)
+    assert gradcheck(lambda v: squared_errors(v, values_of), (single,))
 
 
-def test_losses_agree_with_those_of_torch() -> None:
+def test_the_two_ways_to_cross_entropy_agree() -> None:
     torch.manual_seed(4)
     output = torch.randn(1, 3, 5, 6)
     painted = torch.randint(0, 4, (5, 6))
-    expected = torch.nn.functional.cross_entropy(
-        output, (painted - 1)[None], ignore_index=-1, reduction="sum"
-    )
-    assert float(painted_loss(output, painted)) == pytest.approx(float(expected) / 30)
+    on = painted > 0
+    expected = cross_entropy(output[0][:, on].T, painted[on] - 1).sum() / 30
+    found = classes_loss(output, painted_classes(painted))
+    assert float(found) == pytest.approx(float(expected))
 
 
 def test_segmentation_as_a_task_is_what_it_was() -> None:

@@ -10,7 +10,7 @@ import torch
 from napari_clickseg.prediction.dense_view import corners
 from napari_clickseg.refinement.adam import Judgement
 from napari_clickseg.refinement.optimise import Arrays, Pause, Variables, never
-from napari_clickseg.tasks.semantic import cross_entropy, painted_loss
+from napari_clickseg.tasks.semantic import classes_loss, painted_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +97,7 @@ class ClickJudge:
         )
         self._far = torch.from_numpy(np.asarray(far, np.float32)).to(device)
         self._targets: Tensor | None = None
+        self._held: Tensor | None = None
 
     def targets(self, start: Tensor) -> Tensor:
         """Return what the clicks ask for; ``start`` is the output (1, C, h, w)."""
@@ -110,8 +111,10 @@ class ClickJudge:
         values, targets = self.read(output), self.targets(start)
         loss = self._task.refinement_loss(values, targets)
         if self._weight:
-            held = self._task.consistency_loss(start, output, self._far)
-            loss = loss + self._weight * held
+            if self._held is None:
+                self._held = self._task.held(start, self._far)
+            cost = self._task.consistency_loss(self._held, output, self._far)
+            loss = loss + self._weight * cost
         wrong = int((~self._task.obeyed(values, targets)).sum())
         return Judgement(loss, wrong, self._task.reached(values, targets))
 
@@ -138,29 +141,24 @@ class StrokeJudge:
         device: torch.device,
     ) -> None:
         self._task, self._weight = task, weight
-        self._painted = torch.from_numpy(painted).to(device)
-        self._on = self._painted > 0
+        given = torch.from_numpy(painted).to(device)
+        self._wanted = painted_classes(given)
+        self._on = given.flatten().nonzero()[:, 0]
+        self._classes = self._wanted.flatten()[self._on]
+        self._far = (given == 0).float()
+        self._held: Tensor | None = None
 
     def __call__(self, output: Tensor, start: Tensor) -> Judgement:
         """Judge an output against the one that the strokes found."""
-        loss = painted_loss(output, self._painted)
+        loss = classes_loss(output, self._wanted)
         if self._weight:
-            far = (~self._on).to(output.dtype)
-            held = self._task.consistency_loss(start, output, far)
-            loss = loss + self._weight * held
-        with torch.no_grad():
-            wrong, sure = self.wrong(output), self._surely(output)
-        return Judgement(loss, wrong, sure)
-
-    def wrong(self, output: Tensor) -> int:
-        """Return how many painted pixels have another class."""
-        found = output[0].argmax(0) + 1
-        return int(((found != self._painted) & self._on).sum())
-
-    def _surely(self, output: Tensor) -> bool:
-        wanted = (self._painted - 1).clamp(min=0)[None]
-        probability = (-cross_entropy(output, wanted)).exp()[0]
-        return bool((probability[self._on] >= self._task.stop_at).all())
+            if self._held is None:
+                self._held = self._task.held(start, self._far)
+            cost = self._task.consistency_loss(self._held, output, self._far)
+            loss = loss + self._weight * cost
+        values = output.detach()[0].flatten(1)[:, self._on].T
+        wrong = int((~self._task.obeyed(values, self._classes)).sum())
+        return Judgement(loss, wrong, self._task.reached(values, self._classes))
 
 
 class PushRun:

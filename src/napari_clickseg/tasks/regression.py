@@ -96,9 +96,13 @@ class ValueTask:
             return start.detach()[:, 0] + self.push * start.new_tensor(signs)
         return start.new_tensor(self.click_values(clicks))
 
-    def consistency_loss(self, before: Tensor, now: Tensor, far: Tensor) -> Tensor:
+    def held(self, before: Tensor, far: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the values before."""
+        return before.detach()
+
+    def consistency_loss(self, held: Tensor, now: Tensor, far: Tensor) -> Tensor:
         """Return the mean squared change, weighted by the mask (equation 11)."""
-        return held_loss(before, now, far)
+        return held_loss(held, now, far)
 
     def attention(
         self,
@@ -159,4 +163,4 @@ def held_loss(before: Tensor, now: Tensor, far: Tensor) -> Tensor:
     Tensor, shape ()
         The mean over all pixels.
     """
-    return ((before.detach() - now) * far).square().mean()
+    return ((before - now) * far).square().mean()

@@ -81,9 +81,13 @@ class Segmentation:
         """Return equation 8; values are logits, (n, 1)."""
         return click_loss(values[:, 0], targets, self.threshold)
 
-    def consistency_loss(self, before: Tensor, now: Tensor, far: Tensor) -> Tensor:
+    def held(self, before: Tensor, far: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the logits before."""
+        return before.detach()
+
+    def consistency_loss(self, held: Tensor, now: Tensor, far: Tensor) -> Tensor:
         """Return the mean squared change of logits outside the circle."""
-        return consistency_loss(before, now, far, 1.0)
+        return consistency_loss(held, now, far, 1.0)
 
     def attention(
         self,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Weight of the consistency loss, lambda_ss, by mode (G-BRS, 2.4.2).
 WEIGHT = {"click": 10.0, "stroke": 1.0}
+#: Stands for the class of pixels that a loss leaves out.
+IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,18 @@ class Semantic:
         """Return equation 9: the mean cross-entropy at the clicks."""
         return cross_entropy(values, targets).mean()
 
-    def consistency_loss(self, before: Tensor, now: Tensor, far: Tensor) -> Tensor:
+    def held(self, before: Tensor, far: Tensor) -> Tensor:
+        """Return the classes predicted before, :data:`IGNORED` within the circle."""
+        return kept_classes(before, far)
+
+    def consistency_loss(
+        self,
+        held: Tensor,
+        now: Tensor,
+        far: Tensor,  # noqa: ARG002
+    ) -> Tensor:
         """Return equation 9: cross-entropy with the classes predicted before."""
-        return kept_classes_loss(before, now, far)
+        return classes_loss(now, held)
 
     def attention(
         self,
@@ -139,14 +150,14 @@ def cross_entropy(values: Tensor, targets: Tensor) -> Tensor:
 
     Parameters
     ----------
-    values : Tensor, shape (n, C, ...)
+    values : Tensor, shape (n, C)
         Logits.
-    targets : Tensor of int64, shape (n, ...)
+    targets : Tensor of int64, shape (n,)
         Class numbers from 0.
 
     Returns
     -------
-    Tensor, shape (n, ...)
+    Tensor, shape (n,)
 
     Notes
     -----
@@ -155,43 +166,65 @@ def cross_entropy(values: Tensor, targets: Tensor) -> Tensor:
     return -values.log_softmax(1).gather(1, targets[:, None])[:, 0]
 
 
-def kept_classes_loss(before: Tensor, now: Tensor, far: Tensor) -> Tensor:
-    """Return what it costs to leave the classes predicted before (equation 9).
+def kept_classes(before: Tensor, far: Tensor) -> Tensor:
+    """Return the classes predicted before, which the consistency loss holds.
 
     Parameters
     ----------
-    before, now : Tensor, shape (1, C, h, w)
-        Logits with the parameters of the click before, and with those of now.
+    before : Tensor, shape (1, C, h, w)
+        Logits with the parameters of the click before.
     far : Tensor, shape (h, w), 0 or 1
         0 where the class before is ignored.
 
     Returns
     -------
-    Tensor, shape ()
-        The sum over the pixels that count, divided by the number of all pixels. It is
-        not 0 at the start: classes are held, not their probabilities.
+    Tensor of int64, shape (1, h, w)
+        Class numbers from 0, or :data:`IGNORED`.
     """
-    return (cross_entropy(now, before.detach().argmax(1)) * far).mean()
+    return before.detach().argmax(1).masked_fill(far == 0, IGNORED)
 
 
-def painted_loss(output: Tensor, painted: Tensor) -> Tensor:
-    """Return the refinement loss of the stroke mode (equation 10).
+def painted_classes(painted: Tensor) -> Tensor:
+    """Return the finetune mask T as classes.
+
+    Parameters
+    ----------
+    painted : Tensor of int64, shape (h, w)
+        As a Labels layer holds it: labels of classes, from 1, and 0 where nothing was
+        painted (the paper counts classes from 0 and has C there).
+
+    Returns
+    -------
+    Tensor of int64, shape (1, h, w)
+        Class numbers from 0, or :data:`IGNORED`.
+    """
+    return (painted - 1).masked_fill(painted == 0, IGNORED)[None]
+
+
+def classes_loss(output: Tensor, classes: Tensor) -> Tensor:
+    """Return how far an output is from the classes that pixels shall have.
+
+    With :func:`kept_classes` it is the consistency loss of equation 9, which is not 0
+    at the start: classes are held, not their probabilities. With
+    :func:`painted_classes` it is the refinement loss of equation 10.
 
     Parameters
     ----------
     output : Tensor, shape (1, C, h, w)
         Logits.
-    painted : Tensor of int64, shape (h, w)
-        The finetune mask T as a Labels layer holds it: labels of classes, from 1, and
-        0 where nothing was painted (the paper counts classes from 0 and has C there).
+    classes : Tensor of int64, shape (1, h, w)
+        Class numbers from 0, or :data:`IGNORED`.
 
     Returns
     -------
     Tensor, shape ()
-        The sum over the painted pixels, divided by the number of all pixels.
+        The cross-entropy summed over the pixels that count, divided by the number of
+        all pixels.
     """
-    wanted = (painted - 1).clamp(min=0)[None]
-    return (cross_entropy(output, wanted) * (painted > 0)).mean()
+    from torch.nn.functional import cross_entropy as summed
+
+    loss: Tensor = summed(output, classes, ignore_index=IGNORED, reduction="sum")
+    return loss / classes.numel()
 
 
 def check_painted(painted: NDArray[Any], classes: Classes) -> NDArray[np.int64]:

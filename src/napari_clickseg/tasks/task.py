@@ -109,13 +109,27 @@ class Task(Protocol):
         """
         ...  # pragma: no cover
 
-    def consistency_loss(self, before: Tensor, now: Tensor, far: Tensor) -> Tensor:
+    def held(self, before: Tensor, far: Tensor) -> Tensor:
+        """Return what the consistency loss holds an output to; made once for a click.
+
+        Parameters
+        ----------
+        before : Tensor, shape (1, C, h, w)
+            The output with the parameters of the click before.
+        far : Tensor, shape (h, w)
+            See :meth:`attention`.
+        """
+        ...  # pragma: no cover
+
+    def consistency_loss(self, held: Tensor, now: Tensor, far: Tensor) -> Tensor:
         """Return what it costs to change an output far from a click (L_c / lambda).
 
         Parameters
         ----------
-        before, now : Tensor, shape (1, C, h, w)
-            Outputs with the parameters of the click before, and with those of now.
+        held : Tensor
+            See :meth:`held`.
+        now : Tensor, shape (1, C, h, w)
+            The output with the parameters of now.
         far : Tensor, shape (h, w)
             See :meth:`attention`.
 
