@@ -116,6 +116,30 @@ def test_only_private_pairs_are_folded():
     assert isinstance(toy.get_submodule("nested.1.0"), nn.Identity)
 
 
+class Scales(nn.Module):
+    """The same pair at two scales; a convolution that two norms share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.shared = nn.Conv2d(4, 4, 1)
+        self.norm_a = nn.BatchNorm2d(4)
+        self.norm_b = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        large, small = self.pair(x), self.pair(x[..., ::2, ::2])
+        return self.norm_a(self.shared(large)).mean() + self.norm_b(self.shared(small))
+
+
+def test_pairs_that_run_several_times_are_folded_once():
+    net = lively(Scales())
+    x = torch.rand(1, 3, 12, 12)
+    assert foldable_pairs(net, lambda: net(x)) == [("pair.0", "pair.1")]
+    before = net(x)
+    assert fold_batch_norm(net, lambda: net(x)) == 1
+    torch.testing.assert_close(net(x), before, atol=1e-5, rtol=1e-5)
+
+
 def test_batch_norm_without_fixed_statistics_stays():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     x = torch.rand(2, 3, 8, 8)

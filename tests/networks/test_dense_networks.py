@@ -15,6 +15,7 @@ from tests.golden_weights import fill, settle
 from torch import Tensor, nn
 
 from napari_clickseg.errors import ModelError
+from napari_clickseg.models.optimise import fold_batch_norm
 from napari_clickseg.networks.bts import BTS, Encoder, LocalPlanes
 from napari_clickseg.networks.densenet import DenseNet
 from napari_clickseg.networks.index_blocks import IndexBlock
@@ -178,6 +179,21 @@ def test_half_precision(name: str) -> None:
     # alone leaves a correlation of 0.9, whatever the rest computes in.
     both = torch.stack([answer.float(), build(name)(image)]).flatten(1)
     assert torch.corrcoef(both)[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.inference_mode()
+def test_folded_batch_norm(name: str) -> None:
+    """As models run them; norms that stand behind an activation stay."""
+    exact = build(name)
+    network = NETWORKS[name]()
+    network.load_state_dict(exact.state_dict())
+    network.eval().double()
+    image = image_for(network).double()
+    before = network(image)
+    folded = fold_batch_norm(network, lambda: network(image))
+    assert folded > 0
+    assert (network(image) - before).abs().max() <= 1e-4 * before.abs().max()
 
 
 @pytest.mark.parametrize("size", [(33, 50), (64, 97), (128, 31)])

@@ -10,7 +10,7 @@ nothing else reads it.
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -78,15 +78,15 @@ def foldable_pairs(
     list of (str, str)
         Names of the convolution and of its batch norm.
     """
-    outputs: dict[str, Tensor] = {}
-    inputs: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
+    # One for each call: a network may see an image at several scales.
+    outputs: defaultdict[str, list[Tensor]] = defaultdict(list)
+    inputs: defaultdict[str, list[Tensor]] = defaultdict(list)
     handles = []
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            calls[name] += 1
-            inputs[name], outputs[name] = args[0], output
+            inputs[name].append(args[0])
+            outputs[name].append(output)
 
         return hook
 
@@ -102,18 +102,22 @@ def foldable_pairs(
 
     modules = dict(network.named_modules())
     written = {
-        id(outputs[name]): name
+        id(output): name
         for name in outputs
-        if isinstance(modules[name], nn.Conv2d) and calls[name] == 1
+        if isinstance(modules[name], nn.Conv2d)
+        for output in outputs[name]
     }
     pairs = []
     for name, seen in inputs.items():
         module = modules[name]
-        if not isinstance(module, nn.BatchNorm2d) or calls[name] != 1:
+        if not isinstance(module, nn.BatchNorm2d):
             continue
-        conv = written.get(id(seen))
         ready = not module.training and module.running_mean is not None
-        if conv is not None and ready and reads.count[id(seen)] == 1:
+        (conv, *others) = {written.get(id(x)) for x in seen}
+        if conv is None or others or not ready:
+            continue
+        alone = all(reads.count[id(x)] == 1 for x in seen)
+        if alone and len(outputs[conv]) == len(seen):
             pairs.append((conv, name))
     return pairs
 
