@@ -126,6 +126,40 @@ def test_the_view_follows_the_object():
     assert wide.box == Box.of_shape(shape)
 
 
+def test_small_objects_are_enlarged_where_encoding_is_quick():
+    image = picture((200, 200), (60, 140, 4))
+    model = Once()
+    model.magnifies = 4.0
+    predictor = Predictor(model, SEARCH)
+    first = predictor.predict(image, [Click(60, 140)])
+    known = {(t.box, t.size) for t in tiles(image.shape, SIDE, magnify=4)}
+    assert {(box, size) for box, size, _ in model.asked} <= known
+    assert max(first.box.shape) == SIDE // 4
+    second = predictor.predict(image, [Click(60, 140), Click(61, 140)], first.state)
+    assert second.box == first.box
+    # As far as the settings allow.
+    limited = replace(SEARCH, magnify=1)
+    first = Predictor(Once(), limited).predict(image, [Click(60, 140)])
+    assert max(first.box.shape) == SIDE
+    with pytest.raises(SettingsError, match="magnify"):
+        PredictionSettings(magnify=0.5)
+
+
+def test_a_small_image_is_seen_as_large_as_can_be():
+    """One box on several levels."""
+    image = picture((20, 22), (10, 10, 4))
+    model = Once()
+    model.magnifies = 4.0
+    predictor = Predictor(model, SEARCH)
+    state, clicks = None, []
+    for _ in range(3):
+        clicks.append(Click(10, 10))
+        answer = predictor.predict(image, clicks, state)
+        state = answer.state
+        assert answer.box == Box(0, 0, 20, 22)
+        assert predictor.last_size == (80, 88)
+
+
 def test_a_tile_stays_until_the_object_is_small_in_it():
     """Two tiles hold the object: the coarser one stays, and is not given up lightly."""
     image = picture(disk=(150, 200, 30))

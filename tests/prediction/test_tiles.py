@@ -141,6 +141,32 @@ def test_the_same_question_has_the_same_answer(case):
     assert snap(tile.box, shape, side) == tile
 
 
+@given(images(), st.sampled_from([2.0, 3.9, 4.0]))
+def test_closer_levels_follow_on_the_same_pyramid(case, magnify):
+    """What was prepared without them is found with them, too."""
+    shape, side, box = case
+    plain = list(tiles(shape, side))
+    field = Box(box.top, box.left, box.top + 1, box.left + 1)
+    found = list(tiles(shape, side, field, magnify=magnify))
+    count = levels(shape, side)
+    assert [t for t in found if t.level < count] == list(tiles(shape, side, field))
+    assert levels(shape, side, magnify) == count + int(np.log2(magnify))
+    closer = [t for t in found if t.level >= count]
+    for tile in closer:
+        scale = 2.0 ** (tile.level - count + 1)
+        assert max(tile.box.shape) <= max(1, round(side / scale))
+        for ours, seen in zip(tile.box.shape, tile.size, strict=True):
+            assert abs(seen - ours * scale) <= 1
+            assert seen <= side
+    assert {t.level for t in closer} == set(range(count, levels(shape, side, magnify)))
+    tile = snap(field, shape, side, magnify=magnify)
+    assert tile in found
+    assert tile not in plain
+    places = around(box.top, box.left, shape, side, magnify=magnify)
+    assert [t.level for t in places] == list(range(levels(shape, side, magnify)))
+    assert places[:count] == around(box.top, box.left, shape, side)
+
+
 def test_images_too_large_to_be_read():
     shape, side = (40_000, 100_000), 512
     field = Box(20_000, 30_000, 20_400, 30_300)

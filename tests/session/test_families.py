@@ -95,7 +95,7 @@ def image():
 
 # Random networks are sure of nothing: a threshold amid their answers makes masks.
 PUBLISHED = PredictionSettings(first_look="published", threshold=0.5, target_size=96)
-SEARCH = PredictionSettings(first_look="search", threshold=0.5, tile_side=96)
+SEARCH = PredictionSettings(first_look="search", threshold=0.5, tile_side=96, magnify=1)
 CLICKS = [((75, 100), True), ((20, 30), False), ((90, 150), True), ((60, 60), False)]
 
 
@@ -308,6 +308,7 @@ def test_a_decoder_with_a_store_answers_the_same(
     )
     assert (half.encodes_once, half.tile_side) == (True, family.model.tile_side)
     assert half.remembers == family.model.remembers
+    assert half.magnifies == 1, "no closer than what was prepared"
     decoder = WithStore(half, filled.store)
     session = add(session_of(decoder, image, how, refinement=refinement))
     assert decoder.store.info().entries == entries

@@ -66,6 +66,7 @@ def prepared_settings(
         settings,
         windows="tiles",
         tile_side=side,
+        magnify=1,
         zoom_in=tiles,
         first_look=look,
         max_size=side,

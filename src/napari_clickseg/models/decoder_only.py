@@ -130,6 +130,11 @@ class DecoderModel(Model):
             folded=True,
         )
 
+    @property
+    def magnifies(self) -> float:
+        """1: it sees what was prepared, and no closer."""
+        return 1.0
+
     # Half precision is tried on the test image, which was encoded beforehand.
 
     def _answer(self, image: Tensor, points: Tensor, previous: Tensor | None) -> Tensor:

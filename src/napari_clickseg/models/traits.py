@@ -37,6 +37,11 @@ class Traits:
         return self.reduces_to or TILE_SIDE
 
     @property
+    def magnifies(self) -> float:
+        """How far tiles may be enlarged: by more than 1 where encoding is quick."""
+        return float(getattr(self.network, "magnifies", 1.0))
+
+    @property
     def refines_region(self) -> bool:
         """Whether :meth:`decode` may be told to refine but a region."""
         return bool(getattr(self.network, "refines_region", False))

@@ -191,15 +191,13 @@ class Looking:
 
     def _tiled(self, request: Request, seen: PredictorState) -> View:
         settings, shape = request.settings, request.image.shape
-        side = settings.tile_side or int(
-            getattr(self._passes.model, "tile_side", TILE_SIDE)
-        )
+        side, magnify = self._pyramid(request)
         # Tiles are never smaller than suits the model.
         around = min(settings.expansion_ratio, AROUND)
         zoom = replace(ZoomIn.of(settings), min_crop_size=1, expansion_ratio=around)
         wanted = zoom.wanted_roi(seen, request.clicks, shape)
         if wanted is None:
-            tile = self._first_tile(request, side)
+            tile = self._first_tile(request, side, magnify)
         else:
             tile = next_tile(
                 seen.roi,
@@ -208,15 +206,23 @@ class Looking:
                 shape,
                 side,
                 settings.recompute_thresh_iou,
+                magnify,
             )
         if settings.first_look == "published" or not settings.zoom_in:
             self._tell_of_windows(request)
         return _view_of(tile, seen.roi)
 
-    def _first_tile(self, request: Request, side: int) -> Tile:
+    def _pyramid(self, request: Request) -> tuple[int, float]:
+        """Return the longest side of tiles, and how far they may be enlarged."""
+        settings, model = request.settings, self._passes.model
+        side = settings.tile_side or int(getattr(model, "tile_side", TILE_SIDE))
+        magnify = settings.magnify or float(getattr(model, "magnifies", 1.0))
+        return side, magnify
+
+    def _first_tile(self, request: Request, side: int, magnify: float) -> Tile:
         shape = request.image.shape
         if request.settings.first_look == "visible" and request.visible is not None:
-            tile = visible_tile(request.clicks, request.visible, shape, side)
+            tile = visible_tile(request.clicks, request.visible, shape, side, magnify)
             if tile is not None:
                 return tile
         if request.first_tile is None:
@@ -230,7 +236,12 @@ class Looking:
                 return [self._answer(request, view)[0, 0].numpy() for view in views]
 
             request.first_tile = first_tile(
-                request.clicks, shape, side, look, within=request.visible
+                request.clicks,
+                shape,
+                side,
+                look,
+                within=request.visible,
+                magnify=magnify,
             )
         return request.first_tile
 

@@ -66,6 +66,10 @@ class PredictionSettings:
         the whole image. ``"auto"``: tiles for models that encode an image once.
     tile_side : int or None
         Longest side of a tile for the network; None: what the network works at.
+    magnify : float or None
+        How many pixels of the network a pixel of the image becomes in the finest
+        tiles, at least 1; None: 1, but for models that encode so quickly that tiles
+        of small objects may be encoded when they are clicked.
 
     Raises
     ------
@@ -93,6 +97,7 @@ class PredictionSettings:
     net_clicks_limit: int | None = None
     windows: Windows = "auto"
     tile_side: int | None = None
+    magnify: float | None = None
 
     def __post_init__(self) -> None:
         size: Any = self.target_size
@@ -116,7 +121,8 @@ class PredictionSettings:
             )
         if self.flip not in (True, False, "auto"):
             raise SettingsError(f"flip is {self.flip!r}: give True, False or 'auto'.")
-        for name in ("min_crop_size", "max_size", "net_clicks_limit", "tile_side"):
+        sizes = ("min_crop_size", "max_size", "net_clicks_limit", "tile_side")
+        for name in (*sizes, "magnify"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} is {value}: give 1 or more.")

@@ -31,6 +31,7 @@ def first_tile(
     look: Callable[[Sequence[Tile]], Sequence[np.ndarray]],
     *,
     within: Box | None = None,
+    magnify: float = 1.0,
 ) -> Tile:
     """Return the tile that suits the clicked object best.
 
@@ -42,7 +43,7 @@ def first_tile(
     ----------
     clicks : sequence of Click
         Clicks so far.
-    shape, side
+    shape, side, magnify
         As for :func:`~napari_clickseg.prediction.tiles.tiles`.
     look : callable
         Takes tiles, returns the model's logits on each.
@@ -52,7 +53,11 @@ def first_tile(
     inside = _clicked(clicks, shape)
     row = (inside.top + inside.bottom - 1) / 2
     col = (inside.left + inside.right - 1) / 2
-    found = [t for t in around(row, col, shape, side) if _holds(t.box, inside)]
+    found = [
+        t
+        for t in around(row, col, shape, side, magnify=magnify)
+        if _holds(t.box, inside)
+    ]
     if not any(click.positive for click in clicks):
         return found[0]  # there is no object to fit
     field = Box(0, 0, 0, 0) if within is None else within.clip(shape)
@@ -60,7 +65,7 @@ def first_tile(
         small = [t for t in found if max(t.box.shape) <= max(field.shape)]
         found = small or found[-1:]
     if not found:
-        return _readable(snap(inside, shape, side), inside)
+        return _readable(snap(inside, shape, side, magnify=magnify), inside)
     if len(found) == 1:
         return found[0]
     found.reverse()  # small to large
@@ -80,7 +85,11 @@ def first_tile(
 
 
 def visible_tile(
-    clicks: Sequence[Click], field: Box, shape: Size, side: int
+    clicks: Sequence[Click],
+    field: Box,
+    shape: Size,
+    side: int,
+    magnify: float = 1.0,
 ) -> Tile | None:
     """Return the finest tile with all that the canvas shows, None if that is nothing.
 
@@ -90,14 +99,14 @@ def visible_tile(
         Clicks so far, which are to be seen in any case.
     field : Box
         What the canvas shows, image pixels; may reach beyond the image.
-    shape, side
+    shape, side, magnify
         As for :func:`~napari_clickseg.prediction.tiles.tiles`.
     """
     box = field.clip(shape)
     if box.empty:
         return None
     inside = _clicked(clicks, shape)
-    return _readable(snap(box.union(inside), shape, side), inside)
+    return _readable(snap(box.union(inside), shape, side, magnify=magnify), inside)
 
 
 def next_tile(
@@ -107,6 +116,7 @@ def next_tile(
     shape: Size,
     side: int,
     threshold: float,
+    magnify: float = 1.0,
 ) -> Tile:
     """Return the tile for a window that the last answer and the clicks ask for.
 
@@ -119,18 +129,19 @@ def next_tile(
         The window.
     clicks : sequence of Click
         Clicks so far.
-    shape, side
+    shape, side, magnify
         As for :func:`~napari_clickseg.prediction.tiles.tiles`.
     threshold : float
         Overlap of ``wanted`` with ``last`` below which it has become small.
     """
-    found = snap(wanted, shape, side)
+    found = snap(wanted, shape, side, magnify=magnify)
     if last is not None and _holds(last, wanted.clip(shape)):
-        stays = next((t for t in tiles(shape, side, last) if t.box == last), None)
-        if stays is not None and (
-            found.level <= stays.level or box_iou(wanted, last) >= threshold
+        # A small image is one tile on several levels: it is seen as large as can be.
+        same = [t for t in tiles(shape, side, last, magnify=magnify) if t.box == last]
+        if same and (
+            found.level <= same[-1].level or box_iou(wanted, last) >= threshold
         ):
-            return stays
+            return same[-1]
     inside = clicks_box(clicks, shape)
     return found if inside is None else _readable(found, inside)
 
