@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from napari_clickseg.errors import ClickSegError, DatasetError
 from napari_clickseg.evaluation.depth_metrics import NYU_RANGE
@@ -116,7 +116,13 @@ class TaskDataset:
     def __iter__(self) -> Iterator[TaskSample]:
         return iter(self.samples)
 
-    def __getitem__(self, index: int) -> TaskSample:
+    @overload
+    def __getitem__(self, index: int) -> TaskSample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[TaskSample, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> TaskSample | tuple[TaskSample, ...]:
         return self.samples[index]
 
 

@@ -7,13 +7,14 @@ computed once for a view; each click costs only what lies behind the refined pla
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from napari_clickseg.errors import Cancelled, SettingsError
+from napari_clickseg.models.tuned import learning_rate
 from napari_clickseg.prediction.dense_network import DenseNetwork
 from napari_clickseg.prediction.dense_question import Question, ask
 from napari_clickseg.prediction.dense_settings import (
@@ -61,6 +62,9 @@ class DensePredictor:
         Takes the map out of what the network returns, for those that return more.
     name : str
         Of the weights: parameters found for others are not used.
+    rates : mapping, optional
+        Step sizes of Adam that were found for the network, see
+        :mod:`napari_clickseg.models.tuned`; for settings that say none.
 
     Raises
     ------
@@ -77,6 +81,7 @@ class DensePredictor:
         places: Sequence[str] | None = None,
         output: Callable[[Any], Tensor] | None = None,
         name: str = "",
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         if task.name == "segmentation":
             raise SettingsError(
@@ -84,6 +89,7 @@ class DensePredictor:
                 "clicks to the network."
             )
         self.module = module
+        self.rates = dict(rates or {})
         self.settings = settings or DenseSettings()
         self._network = DenseNetwork(
             module, task, places=places, output=output, name=name
@@ -187,7 +193,10 @@ class DensePredictor:
     def _new_run(self, asked: Question, variables: Variables) -> Run:
         settings, task, view = self.settings, self.task, asked.view
         device = variables.tail.output.device
-        rate = settings.learning_rate or LEARNING_RATE
+        rate = settings.learning_rate
+        if rate is None:
+            found = learning_rate(self.rates, settings.method, settings.at)
+            rate = LEARNING_RATE if found is None else found
         weight = task.weight if settings.consistency is None else settings.consistency
         judge: ClickJudge | StrokeJudge
         if asked.painted is not None:
@@ -287,10 +296,11 @@ def refine_dense(
     module, task, settings
         See :class:`DensePredictor`.
     image, clicks, state, **options
-        See :meth:`DensePredictor.predict`; ``places``, ``output`` and ``name`` go to
-        the predictor.
+        See :meth:`DensePredictor.predict`; ``places``, ``output``, ``name`` and
+        ``rates`` go to the predictor.
     """
-    own = {k: options.pop(k) for k in ("places", "output", "name") if k in options}
+    names = ("places", "output", "name", "rates")
+    own = {key: options.pop(key) for key in names if key in options}
     predictor = DensePredictor(module, task, settings, **own)
     return predictor.predict(image, clicks, state, **options)
 
