@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_clickseg.networks.click_encoding import DistMaps
@@ -39,6 +38,16 @@ COMPARED = (3, 4, 0)
 def group_norm(channels: int) -> nn.Module:
     """Return the norm of the heads: eight groups."""
     return nn.GroupNorm(8, channels)
+
+
+def largest(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Return the largest value of each block; ``size`` divides the map's sides.
+
+    As max pooling, whose kernel also notes where each value was.
+    """
+    for axis in (-2, -1):
+        x = x.unflatten(axis, (size[axis], x.shape[axis] // size[axis])).amax(axis)
+    return x
 
 
 class PyramidEncoder(nn.Module):
@@ -232,7 +241,7 @@ class InterFormerMobileNetV2(nn.Module):
         planes = [resize(shares, size)]
         for similarity, features in zip(self.similarities, pyramid, strict=False):
             # The largest of the largest: each level reads the one before.
-            there = F.adaptive_max_pool2d(there, features.shape[-2:])
+            there = largest(there, features.shape[-2:])
             planes.append(resize(similarity(features, there).float(), size))
         return torch.cat(planes, 1)
 
