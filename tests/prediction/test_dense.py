@@ -46,7 +46,8 @@ def picture(seed: int = 0, shape: tuple[int, int] = (40, 50)) -> ImageSource:
 
 
 def settings(method: str = "g-brs-bmconv", **options: Any) -> DenseSettings:
-    return DenseSettings(**{"method": method, "learning_rate": RATE, **options})
+    usual = {"method": method, "learning_rate": RATE, "correct": False}
+    return DenseSettings(**{**usual, **options})
 
 
 # The view --------------------------------------------------------------------
@@ -145,6 +146,10 @@ def test_without_refinement_clicks_are_named() -> None:
     found = refine_dense(net, image, Semantic(FOUR), clicks, None, settings("none"))
     assert found.disobeyed == (0,)
     assert "Click 1 is not obeyed" in found.notices[0]
+    # Where nothing is refined, nothing is corrected either.
+    options = settings("none", correct=True)
+    kept = refine_dense(net, image, Semantic(FOUR), clicks, None, options)
+    np.testing.assert_array_equal(kept.result, free.result)
     np.testing.assert_array_equal(found.result, free.result)
 
 
@@ -304,6 +309,56 @@ def test_depth_comes_close_to_what_was_clicked(largest: float | None) -> None:
         assert found.result.max() <= largest
         with pytest.raises(ClickError, match="up to 10"):
             predictor.predict(image, [Click(1, 1, value=11.0)])
+
+
+# The last resort ---------------------------------------------------------------
+
+
+def test_clicks_that_fail_get_their_surroundings() -> None:
+    """One iteration at a tiny rate changes nothing: only the last resort is left."""
+    image, net = picture(), Tiny(outputs=4)
+    options = settings(iterations=1, learning_rate=1e-9, correct=True)
+    free = refine_dense(net, image, Semantic(FOUR)).result
+    wanted = [int(free[r, c]) % 4 + 1 for r, c in ((10, 10), (10, 12), (0, 49))]
+    wanted[1] = wanted[0] % 4 + 1
+    clicks = [
+        Click(10, 10, label=wanted[0]),
+        Click(10, 12, label=wanted[1]),
+        Click(0, 49, label=wanted[2]),
+    ]
+    found = refine_dense(net, image, Semantic(FOUR), clicks, settings=options)
+    assert found.disobeyed
+    assert found.corrected == found.disobeyed
+    assert "a few pixels" in found.notices[0]
+    for click in clicks:
+        assert found.result[int(click.row), int(click.col)] == click.label
+    changed = found.result != free
+    rows, cols = np.indices(free.shape)
+    away = np.min([np.hypot(rows - c.row, cols - c.col) for c in clicks], 0)
+    assert not changed[away >= 4].any()
+    assert changed.sum() > 6
+    # As near as two clicks are, neither changes the other's pixel.
+    assert found.result[2, 47] == wanted[2]
+
+
+@pytest.mark.parametrize("task", [Matting(), Depth()])
+def test_values_that_fail_get_their_surroundings(task: Any) -> None:
+    image, net = picture(), Tiny()
+    net.head.bias.fill_(0.4)
+    options = settings(iterations=1, learning_rate=1e-9, correct=True)
+    free = refine_dense(net, image, task).result
+    clicks = [Click(10, 10, value=0.9), Click(10, 13, value=0.05)]
+    found = refine_dense(net, image, task, clicks, settings=options)
+    assert found.corrected == found.disobeyed == (0, 1)
+    for click in clicks:
+        assert found.result[10, int(click.col)] == pytest.approx(click.value)
+    change = np.abs(found.result - free)
+    rows, cols = np.indices(free.shape)
+    away = np.min([np.hypot(rows - 10, cols - c) for c in (10, 13)], 0)
+    assert change[away >= 4].max() == 0
+    # It fades with the distance.
+    assert change[6, 10] < change[8, 10] < change[10, 10]
+    assert found.result.min() >= 0
 
 
 # States ----------------------------------------------------------------------

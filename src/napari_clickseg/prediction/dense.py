@@ -16,6 +16,7 @@ import torch
 from napari_clickseg.errors import Cancelled, SettingsError
 from napari_clickseg.models.tuned import learning_rate
 from napari_clickseg.prediction.dense_network import DenseNetwork
+from napari_clickseg.prediction.dense_promise import corrected
 from napari_clickseg.prediction.dense_question import Question, ask
 from napari_clickseg.prediction.dense_settings import (
     DensePrediction,
@@ -252,6 +253,10 @@ class DensePredictor:
                 )
             values = task.activation(output)[0].cpu().numpy()
         result = np.concatenate(parts)
+        spots = failed if self.settings.active and self.settings.correct else ()
+        heard = [asked.clicks[index] for index in asked.heard]
+        spotted = [asked.clicks[index] for index in spots]
+        result = corrected(task, result, view.box, heard, spotted)
         trimap = None
         if asked.trimap is not None:
             trimap = np.array(asked.trimap[view.box.slices])
@@ -262,10 +267,11 @@ class DensePredictor:
             values,
             state,
             failed,
+            spots,
             0 if run is None else run.evaluations,
             run is None or run.finished,
             trimap,
-            _notices(failed),
+            _notices(failed, spots),
         )
 
     def _failed(self, asked: Question, output: Tensor) -> tuple[int, ...]:
@@ -305,13 +311,15 @@ def refine_dense(
     return predictor.predict(image, clicks, state, **options)
 
 
-def _notices(failed: Sequence[int]) -> tuple[str, ...]:
+def _notices(failed: Sequence[int], spots: Sequence[int]) -> tuple[str, ...]:
     if not failed:
         return ()
     many = len(failed) > 1
     names = ", ".join(str(index + 1) for index in failed)
+    done = "; a few pixels around were changed instead" if spots else ""
     text = (
-        f"Click{'s' if many else ''} {names} {'are' if many else 'is'} not obeyed. "
-        "Click again near by with a larger radius, or choose another refinement."
+        f"Click{'s' if many else ''} {names} {'are' if many else 'is'} not obeyed by "
+        f"the network{done}. Click again near by with a larger radius, or choose "
+        "another refinement."
     )
     return (text,)

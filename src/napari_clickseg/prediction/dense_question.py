@@ -12,7 +12,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click, check_inside
 from napari_clickseg.errors import ImageError, MaskError, SettingsError
 from napari_clickseg.image import ImageSource
-from napari_clickseg.prediction.dense_view import DenseView
+from napari_clickseg.prediction.dense_view import DenseView, pixel
 from napari_clickseg.tasks.matting import Matting
 from napari_clickseg.tasks.semantic import Semantic, check_painted
 from napari_clickseg.tasks.trimap import as_trimap, opened
@@ -159,10 +159,7 @@ def _trimap(
 
 def _heard(clicks: Sequence[Click], box: Box) -> tuple[int, ...]:
     """Return which clicks count: inside the box, and the newest on their pixel."""
-    newest = {
-        (int(np.floor(c.row + 0.5)), int(np.floor(c.col + 0.5))): index
-        for index, c in enumerate(clicks)
-    }
+    newest = {pixel(click): index for index, click in enumerate(clicks)}
     return tuple(
         sorted(i for i in newest.values() if box.contains(*clicks[i].position))
     )

@@ -56,6 +56,9 @@ class DenseSettings:
         what was asked for; False: as long as the learning rate makes it, as published.
     time_budget : float or None
         Seconds after which the best answer so far is returned, unsettled.
+    correct : bool
+        Where a click is not obeyed after all, change the result in a small
+        neighbourhood of it. The published figures are without.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class DenseSettings:
     early_stop: bool = True
     exact_push: bool = True
     time_budget: float | None = None
+    correct: bool = True
 
     def __post_init__(self) -> None:
         checked = RefinementSettings(
@@ -118,6 +122,7 @@ class DenseSettings:
             radius=given.radius,
             top_k=given.top_k,
             time_budget=given.time_budget,
+            correct=given.correct,
         )
         return replace(settings, **options)
 
@@ -191,8 +196,12 @@ class DensePrediction:
     state : DenseState or None
         For the next click; None: nothing is refined yet.
     disobeyed : tuple of int
-        Clicks that do not have what they ask for; those that lie outside the box, or
-        were taken back by a newer one on the same pixel, do not count.
+        Clicks that the network, refined or not, does not give what they ask for; those
+        that lie outside the box, or were taken back by a newer one on the same pixel,
+        do not count.
+    corrected : tuple of int
+        Those of them that have it in the result, since their surroundings were
+        changed.
     evaluations : int
         How often the loss was computed.
     settled : bool
@@ -208,6 +217,7 @@ class DensePrediction:
     values: NDArray[np.float32]
     state: DenseState | None
     disobeyed: tuple[int, ...] = ()
+    corrected: tuple[int, ...] = ()
     evaluations: int = 0
     settled: bool = True
     trimap: NDArray[np.uint8] | None = None

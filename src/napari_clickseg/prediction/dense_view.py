@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_clickseg.boxes import Box
+    from napari_clickseg.clicks import Click
     from napari_clickseg.image import ImageSource
 
 Size = tuple[int, int]
@@ -128,6 +129,11 @@ class DenseView:
                 size = (part.shape[2], width)
                 part = F.interpolate(part, size, mode="bilinear", align_corners=False)
             yield rows, part
+
+
+def pixel(click: Click) -> tuple[int, int]:
+    """Return the pixel that a click lies on."""
+    return int(np.floor(click.row + 0.5)), int(np.floor(click.col + 0.5))
 
 
 def corners(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_clickseg.prediction.dense_view import corners
+from napari_clickseg.prediction.dense_view import corners, pixel
 from napari_clickseg.refinement.adam import Judgement
 from napari_clickseg.refinement.optimise import Arrays, Pause, Variables, never
 from napari_clickseg.tasks.semantic import classes_loss, painted_classes
@@ -43,13 +43,7 @@ class Reading:
         self, clicks: Sequence[Click], view: DenseView, device: torch.device
     ) -> None:
         # A click means the pixel it lies on, not a place between pixels.
-        places = np.array(
-            [
-                view.place(np.floor(click.row + 0.5), np.floor(click.col + 0.5))
-                for click in clicks
-            ],
-            np.float64,
-        )
+        places = np.array([view.place(*pixel(click)) for click in clicks], np.float64)
         index, share = corners(places, view.size)
         self._index = torch.from_numpy(index).to(device)
         self._share = torch.from_numpy(share).to(device)
