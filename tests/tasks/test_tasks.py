@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -274,3 +276,14 @@ def test_strokes_are_labels_of_classes() -> None:
     ):
         with pytest.raises(ClickError, match=says):
             check_painted(wrong, THREE)
+
+
+@pytest.mark.parametrize(
+    "module", ["tasks", "tasks.trimap", "prediction.dense_settings"]
+)
+def test_what_windows_need_brings_no_torch(module: str) -> None:
+    code = f"import sys, napari_clickseg.{module}; print('torch' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "False"
