@@ -145,6 +145,8 @@ def test_places_from_low_to_high_resolution(name: str) -> None:
         assert {x.shape[1] for x in features} == {PLACES[name][number - 1]}
         sizes.append(max(x.shape[-1] for x in features))
     assert sizes == sorted(set(sizes))
+    (rgb,) = record(network, places["rgb"], lambda: network(image)).features
+    assert torch.equal(rgb, image[:, :3])  # never the trimap
 
 
 @pytest.mark.parametrize("name", ["indexnet light", "bts mobilenetv2", "multiscale"])

@@ -86,6 +86,8 @@ class IndexNet(nn.Module):
             "separable": separable,
             "context": context,
         }
+        # A name for the image without its trimap: RGB-BRS changes only that.
+        self.rgb = nn.Identity()
         self.layer0 = nn.Sequential(*conv_bn_relu6(4, STEM_CHANNELS, 3))
         widths = [STEM_CHANNELS]
         for number, (expansion, channels, repeats) in enumerate(LAYERS, start=1):
@@ -138,7 +140,7 @@ class IndexNet(nn.Module):
         """
         maps = tuple(f"index{layer}[1]" for layer in reversed(INDEXED))
         levels = {f"L{n}": maps[:n] for n in range(1, len(maps) + 1)}
-        return {**levels, "g-brs": maps, "rgb": ("input",)}
+        return {**levels, "g-brs": maps, "rgb": ("rgb",)}
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the alpha matte, unbounded, as the release does before it clips.
@@ -159,7 +161,8 @@ class IndexNet(nn.Module):
             If the sides are no multiples of 32.
         """
         check_multiple(image, self.multiple)
-        x, skips, indices = image, [], {}
+        x = torch.cat([self.rgb(image[:, :3]), image[:, 3:]], 1)
+        skips, indices = [], {}
         for layer in range(7):
             x = self.get_submodule(f"layer{layer}")(x)
             if layer in INDEXED:
