@@ -77,6 +77,10 @@ def test_preparing_then_clicking_encodes_once(clicks, encoded):
     assert len(encoded) == count
     clicks.act("prepare_image")
     assert len(encoded) == count
+    clicks.discard()
+    clicks.preparing.look_closer(True)
+    clicks.add_click((300, 80))
+    assert len(encoded) > count, "enlarged windows are not prepared"
 
 
 def test_clicks_ask_for_the_object_that_was_prepared(clicks, monkeypatch):

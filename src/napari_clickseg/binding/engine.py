@@ -366,6 +366,8 @@ class Engine:
         if options.first_look == "published" and getattr(model, "encodes_once", False):
             # As the whole image was prepared, not at its own size.
             settings = replace(settings, max_size=settings.max_size or model.tile_side)
+        if options.prepared:  # enlarged tiles are not
+            settings = replace(settings, magnify=settings.magnify or 1)
         if session.settings != settings:
             session.settings = settings
         if session.refinement != options.refinement:

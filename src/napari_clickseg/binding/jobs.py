@@ -211,6 +211,7 @@ class Jobs(Choosing):
             check,
             self.choices.settings,
             self.choices.refinement,
+            self.preparing.suffices,
         )
 
     def edit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from psygnal import Signal
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
     from napari_clickseg.worker import Job
 
-__all__ = ["Lamp", "Light", "Shown"]
+__all__ = ["Lamp", "Light", "Progress", "Shown", "duration"]
 
 ANEW = (
     "This model looks at every window anew: preparing brings little. Choose one that "
@@ -53,6 +54,22 @@ class Light(NamedTuple):
 
     state: Literal["none", "off", "half", "on"]
     text: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far preparing is.
+
+    Attributes
+    ----------
+    text : str
+        Which image, and the time left.
+    part : float or None
+        Of this image, from 0 to 1; None where nobody knows.
+    """
+
+    text: str
+    part: float | None
 
 
 class Shown(NamedTuple):
@@ -214,3 +231,14 @@ class Lamp:
 
     def _camera_moved(self, _event: Any = None) -> None:
         self.moved.emit()
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    if seconds < 1:
+        return "under a second"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_clickseg.binding.lamp import Lamp, Shown, Work
+from napari_clickseg.binding.lamp import Lamp, Progress, Shown, Work, duration
 from napari_clickseg.binding.planes import (
     Plane,
     data_shape,
@@ -34,27 +34,11 @@ if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
     from napari_clickseg.worker import Job
 
-__all__ = ["Preparing", "Progress"]
+__all__ = ["Preparing"]
 
 #: Preferences of where prepared images are kept.
 KEYS = ("preparing.keep", "preparing.folder", "preparing.max_gigabytes")
 GIGABYTE = 10**9
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far preparing is.
-
-    Attributes
-    ----------
-    text : str
-        Which image, and the time left.
-    part : float or None
-        Of this image, from 0 to 1; None where nobody knows.
-    """
-
-    text: str
-    part: float | None
 
 
 @dataclass(eq=False)
@@ -91,6 +75,8 @@ class Preparing(Lamp):
         self.progress: Progress | None = None
         #: Whether all planes of stacks are prepared, the one on screen first.
         self.all_planes = bool(preferences().get("preparing.all_planes"))
+        #: Whether models look closer than was prepared where objects are small.
+        self.closer = bool(preferences().get("preparing.closer"))
         self._configure()
         kept, this = preferences(), weakref.ref(self)
 
@@ -100,7 +86,23 @@ class Preparing(Lamp):
                 preparing._configure()  # noqa: SLF001
                 preparing.forget()
 
+        def heed_choices() -> None:
+            preparing = this()
+            if preparing is not None:
+                preparing.all_planes = bool(kept.get("preparing.all_planes"))
+                preparing.closer = bool(kept.get("preparing.closer"))
+                preparing.changed.emit()
+
         self._stops = [kept.connect(key, heed) for key in KEYS]
+        self._stops += [
+            kept.connect(f"preparing.{name}", heed_choices)
+            for name in ("all_planes", "closer")
+        ]
+
+    @property
+    def suffices(self) -> bool:
+        """Whether clicks may ask for nothing but what is prepared."""
+        return not self.closer and self.light().state == "on"
 
     @property
     def running(self) -> bool:
@@ -159,6 +161,11 @@ class Preparing(Lamp):
         """Prepare all planes of stacks, or the one on screen; remembered."""
         self.all_planes = on
         preferences().set("preparing.all_planes", on)
+
+    def look_closer(self, on: bool) -> None:
+        """Let models look closer than was prepared; remembered."""
+        self.closer = on
+        preferences().set("preparing.closer", on)
 
     def keep_on_disk(self, on: bool) -> None:
         """Keep prepared images on disk, or until the program ends; remembered."""
@@ -359,7 +366,7 @@ class Preparing(Lamp):
         if self._tasks or clicks is None:
             return
         self._finish()
-        took = _time(time.perf_counter() - self._started)
+        took = duration(time.perf_counter() - self._started)
         if self._total > 1:
             clicks.say(f"All {self._total} images are prepared ({took}).")
         elif task.within is not None:
@@ -386,16 +393,6 @@ class Preparing(Lamp):
             if work is not None:
                 part = work.share(task.within)
                 left = work.seconds_left(task.within)
-                text += "" if left is None else f": {_time(left)} left"
+                text += "" if left is None else f": {duration(left)} left"
             self.progress = Progress(text, part)
         self.changed.emit()
-
-
-def _time(seconds: float) -> str:
-    if seconds < 1:
-        return "under a second"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

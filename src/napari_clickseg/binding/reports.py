@@ -33,6 +33,8 @@ class Options:
     #: But for ``first_look``.
     settings: PredictionSettings = field(default_factory=PredictionSettings)
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    #: Only windows that are prepared may be asked for.
+    prepared: bool = False
 
 
 @dataclass(frozen=True)

@@ -194,9 +194,13 @@ class ClickSession(ClickingSession):
         )
         if stored is not model:
             self.set_model(stored)  # type: ignore[arg-type]
-        if settings.first_look == "published" and settings.max_size is None:
-            # As it was prepared, not at its own size.
-            self.settings = replace(settings, max_size=stored.tile_side)
+        # Clicks ask for what was prepared: neither a larger whole nor enlarged tiles.
+        side = stored.tile_side if settings.first_look == "published" else None
+        self.settings = replace(
+            settings,
+            max_size=settings.max_size or side,
+            magnify=settings.magnify or 1,
+        )
         return done
 
     # -- history ---------------------------------------------------------------

@@ -112,6 +112,12 @@ class PrepareSection(QWidget):
             "The plane on screen first, then all that are parallel to it",
             self._use_all_planes,
         )
+        self.closer = switch(
+            "Look closer at small objects",
+            "Enlarged windows are not prepared: the model may look at them all the "
+            "same, but such a click waits for the encoder",
+            self._look_closer,
+        )
         self.keep = switch(
             "Keep on disk",
             "Prepared images stay so after a restart; otherwise until napari is closed",
@@ -158,6 +164,7 @@ class PrepareSection(QWidget):
             self.bar.setValue(int(1000 * (progress.part or 0.0)))
         for box, state in (
             (self.planes, preparing.all_planes),
+            (self.closer, preparing.closer),
             (self.keep, bool(preferences().get("preparing.keep"))),
         ):
             with box.changed.blocked():
@@ -177,6 +184,9 @@ class PrepareSection(QWidget):
 
     def _use_all_planes(self, on: bool) -> None:
         self._preparing.use_all_planes(on)
+
+    def _look_closer(self, on: bool) -> None:
+        self._preparing.look_closer(on)
 
     def _keep_on_disk(self, on: bool) -> None:
         self._preparing.keep_on_disk(on)
@@ -209,7 +219,10 @@ class PrepareSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         choices = form(
-            ("", self.planes.native), ("", self.keep.native), ("Kept in", self.folder)
+            ("", self.planes.native),
+            ("", self.closer.native),
+            ("", self.keep.native),
+            ("Kept in", self.folder),
         )
         for each in (state, buttons, self.view, self.doing, work, choices):
             layout.addWidget(each)
