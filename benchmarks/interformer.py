@@ -7,8 +7,9 @@ mirror image, everything anew at each click. InterFormer: the image was encoded 
 each click is decoded, in bfloat16 where the processor computes in it. Its ViT encoder
 also runs in the released way (see ``interformer_released.py``).
 
-All of them work in turn, again and again, so that a busy machine slows all; ratios are
-medians over the rounds, each within a round. Networks have random weights, unless the
+The published ways run in a process of their own. All work in turn, again and again, so
+that a busy machine slows all; ratios are medians over the rounds, each within a round.
+Networks have random weights, unless the
 starter's are there (speed does not depend on them). Memory is measured in a process of
 its own for each network and size.
 """
@@ -16,13 +17,15 @@ its own for each network and size.
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import json
+import multiprocessing
 import platform
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +51,7 @@ from pages import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from napari_clickseg.models.model import Model
 
@@ -103,22 +107,70 @@ class Contestant:
         }
 
 
-def contestants(sizes: Sequence[int], who: Sequence[str]) -> Iterator[Contestant]:
-    """Yield all that is to be timed."""
+def as_published(sizes: Sequence[int], who: Sequence[str]) -> Iterator[Contestant]:
+    """Yield what runs as its authors run it."""
     least = min(sizes)
     for name in [name for name in who if name in RITM]:
         clicker = Clicker(
             model_of(name, *build(name), ours=False), least, PUBLISHED, anew=True
         )
         yield Contestant(name, "click", TARGET, clicker)
-    for name in [name for name in who if name in OURS]:
-        network, weights = build(name)
-        exact = copy.deepcopy(network) if name == LIGHT else None
-        model = model_of(name, network, weights)
+    if LIGHT in who:
+        network, _ = build(LIGHT)
         for size in sizes:
-            yield from timed_at(name, model, size, large=size > least)
-            if exact is not None:
-                yield from released_at(name, exact, size, large=size > least)
+            yield from released_at(LIGHT, network, size, large=size > least)
+
+
+def ours(sizes: Sequence[int], who: Sequence[str]) -> Iterator[Contestant]:
+    """Yield InterFormer as it runs here."""
+    for name in [name for name in who if name in OURS]:
+        model = model_of(name, *build(name))
+        for size in sizes:
+            yield from timed_at(name, model, size, large=size > min(sizes))
+
+
+class Apart:
+    """Runs the published ways in a process of their own.
+
+    What we set up for our networks in ours (how memory is kept, for one) is not to
+    help them, nor to stand in their way.
+    """
+
+    def __init__(self, sizes: Sequence[int], who: Sequence[str], threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        given = (theirs, list(sizes), list(who), threads)
+        self._process = context.Process(target=_serve, args=given, daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process is heard
+
+    def contestants(self) -> Iterator[Contestant]:
+        """Yield stand-ins for them."""
+        for number, given in enumerate(self._ours.recv()):
+            yield Contestant(*given[:3], partial(self._ask, number), *given[3:])
+
+    def _ask(self, number: int) -> dict[str, float] | None:
+        self._ours.send(number)
+        answer: dict[str, float] | None = self._ours.recv()
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._ours.send(None)
+        self._process.join()
+
+
+def _serve(
+    connection: Connection, sizes: list[int], who: list[str], threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        found = list(as_published(sizes, who))
+        connection.send(
+            [(x.who, x.what, x.size, x.every, x.most, x.warm) for x in found]
+        )
+        while (number := connection.recv()) is not None:
+            connection.send(found[number].run())
 
 
 def timed_at(
@@ -194,11 +246,15 @@ def fidelity(size: int) -> dict[str, list[float]]:
     return found
 
 
-def race(sizes: Sequence[int], who: Sequence[str], rounds: int) -> list[Contestant]:
-    """Time everything, in turn."""
+def race(
+    sizes: Sequence[int], who: Sequence[str], rounds: int, *, apart: bool = True
+) -> list[Contestant]:
+    """Time everything, in turn; ``apart``: published ways in another process."""
+    other = Apart(sizes, who, torch.get_num_threads()) if apart else None
+    theirs = as_published(sizes, who) if other is None else other.contestants()
     found = []
     with torch.inference_mode():
-        for one in contestants(sizes, who):
+        for one in chain(theirs, ours(sizes, who)):
             found.append(one)
             for _ in range(one.warm):
                 one.run()
@@ -207,6 +263,8 @@ def race(sizes: Sequence[int], who: Sequence[str], rounds: int) -> list[Contesta
             for one in found:
                 one.once(number)
             print(f"round {number + 1} of {rounds}", flush=True)
+    if other is not None:
+        other.close()
     return found
 
 
@@ -257,7 +315,12 @@ def main() -> None:
         "fidelity": fidelity(min(given.sizes)) if LIGHT in given.models else {},
     }
     if given.profile:
-        print(figures.profiles(found))
+        # The published ones once more, where they can be looked into.
+        with torch.inference_mode():
+            print(figures.profiles([*as_published(given.sizes[:1], given.models)]))
+            here = ("click", "decode", "encode")
+            steps = [one for one in found if one.who in OURS and one.what in here]
+            print(figures.profiles(steps))
     found.clear()
     who = [name for name in given.models if name in OURS and not given.no_memory]
     result["memory"] = memories(who, given.sizes, given.threads)

@@ -116,7 +116,10 @@ def table(rows: Sequence[Row]) -> str:
     head = "| images | n | first look |"
     for name in ("NoC@85", "NoC@90", "IoU@1", "s/click"):
         head += "".join(f" {name}, {model.split('-')[0]} |" for model in models)
-    lines = [f"{head} NoC@90 |", "|---|--:|---" + "|--:" * (4 * len(models) + 1) + "|"]
+    lines = [
+        f"{head} NoC@90, more |",
+        "|---|--:|---" + "|--:" * (4 * len(models) + 1) + "|",
+    ]
     for images, look in dict.fromkeys((row.images, row.look) for row in rows):
         side = {
             row.model: row.summary

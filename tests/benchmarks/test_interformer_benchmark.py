@@ -42,7 +42,7 @@ def test_the_released_way_gives_the_same_features(
 def test_everything_is_timed_and_written(benchmark: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     who = ["RITM HRNet18s", "InterFormer starter", "InterFormer Light"]
-    found = benchmark.race([64, 96], who, rounds=4)
+    found = benchmark.race([64, 96], who, rounds=4, apart=False)
     keys = {one.key for one in found}
     assert ("RITM HRNet18s", "click", 400) in keys
     for name in who[1:]:
@@ -83,6 +83,14 @@ def test_everything_is_timed_and_written(benchmark: ModuleType, tmp_path: Path) 
     assert (tmp_path / "interformer.md").read_text().splitlines()[2] in copy.read_text()
     with pytest.raises(ValueError, match="no place"):
         benchmark.fill(copy, {"nonsense": ""})
+
+
+def test_published_ways_answer_from_a_process_of_their_own(
+    benchmark: ModuleType,
+) -> None:
+    (one,) = benchmark.race([64], ["RITM HRNet18s"], rounds=2)
+    assert one.key == ("RITM HRNet18s", "click", 400)
+    assert len(one.seconds) == 2
 
 
 def test_ratios_are_taken_within_rounds(benchmark: ModuleType) -> None:
