@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from napari_clickseg.networks.indexnet import IndexNet
 from napari_clickseg.training.dense import Batch, DenseRun, Stream, scaled
 from napari_clickseg.training.dense_losses import (
     alpha_error,
@@ -118,11 +120,36 @@ class MattingBatches(Stream):
         }
 
 
+@torch.no_grad()
+def begin_between(network: IndexNet) -> None:
+    """Let an IndexNet's last two layers pass on what they are given, around 1/2.
+
+    They have a single channel: with filters drawn at random the answer is as likely as
+    not below 0, and it takes hundreds of steps until the last one has changed its sign.
+    """
+    for module in network.pred.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.fill_(0.5)
+            module.bias.fill_(0.5)
+    last = network.pred[1]
+    assert isinstance(last, nn.Conv2d)
+    middle = last.kernel_size[0] // 2
+    last.weight.zero_()
+    last.weight[0, 0, middle, middle] = 1
+
+
 class AlphaRun(DenseRun):
     """Learning alpha, given image and trimap."""
 
     task: ClassVar[str] = "matting"
     score_name: ClassVar[str] = "MAE"
+
+    def begin_from(self, root: Path, start: str) -> list[nn.Module]:
+        """Fill the encoder, and let the answer begin between 0 and 1."""
+        filled = super().begin_from(root, start)
+        if isinstance(self.network, IndexNet):
+            begin_between(self.network)
+        return filled
 
     def open_data(self, packs: list[Pack]) -> MattingBatches:
         """Return composites."""

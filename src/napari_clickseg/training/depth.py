@@ -71,7 +71,8 @@ class SceneBatches(Stream):
             sample = draw((height, width), rng, self.sources.photos)
             image, depth = sample.image, sample.depth
             if rng.random() < options.recoloured:
-                image = recolour(image, rng, draw is relief)
+                # as a photo: turned to its negative, a relief would be another
+                image = recolour(image, rng, microscopy=False)
             if rng.random() < 0.5:
                 image, depth = image[:, ::-1], depth[:, ::-1]
             images.append(image)
