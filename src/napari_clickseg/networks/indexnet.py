@@ -181,8 +181,8 @@ class IndexNet(nn.Module):
     def start_from(self, filters: Sequence[tuple[Tensor, Tensor]]) -> int:
         """Fill the encoder with a MobileNetV2's filters, batch norm folded in.
 
-        Batch norms become the identity plus a bias, so they should not be trained
-        from there with statistics of small batches: the release freezes them, too.
+        Batch norms become the identity plus a bias, so training should go on without
+        the statistics of small batches: the release freezes them, too.
 
         Parameters
         ----------
