@@ -13,7 +13,13 @@ pytest.importorskip("cv2", reason="training needs the extra 'train' (OpenCV)")
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.models.checkpoint import build_network, read_checkpoint
-from napari_clickseg.training.alpha import AlphaRun, MattingBatches, MattingOptions
+from napari_clickseg.networks.indexnet import IndexNet
+from napari_clickseg.training.alpha import (
+    AlphaRun,
+    MattingBatches,
+    MattingOptions,
+    begin_between,
+)
 from napari_clickseg.training.classes import (
     CellBatches,
     CellOptions,
@@ -203,6 +209,20 @@ def test_scene_windows(data_root: Path) -> None:
     assert torch.isfinite(batch["depth"]).all()
     assert 0.05 <= batch["depth"].min() <= batch["depth"].max() <= 10
     assert torch.equal(stream[2]["depth"], batch["depth"])
+
+
+def test_alpha_begins_between_nothing_and_all() -> None:
+    means, least = [], []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = IndexNet("o2o", 3, separable=True, context=16).train()
+        begin_between(network)
+        with torch.no_grad():
+            answer = network(torch.randn(2, 4, 64, 64))
+        least.append(float(answer.min()))
+        means.append(float(answer.mean()))
+    assert min(least) >= 0
+    assert all(0.3 < mean < 0.8 for mean in means)
 
 
 def test_batch_norms_are_held_for_the_end(data_root: Path, tmp_path: Path) -> None:
