@@ -88,7 +88,7 @@ def test_only_tiles_are_ever_asked_for(shape, radius, policy, places, field_side
     assert len(set(asked)) == len(asked), "no tile is encoded twice"
 
 
-@pytest.mark.parametrize(("radius", "level"), [(10, 2), (40, 1), (140, 0)])
+@pytest.mark.parametrize(("radius", "level"), [(10, 2), (25, 1), (140, 0)])
 def test_the_first_look_suits_the_object(radius, level):
     model, image = Once(), picture(disk=(150, 200, radius))
     assert levels(image.shape, SIDE) == 3
@@ -130,7 +130,7 @@ def test_small_objects_are_enlarged_where_encoding_is_quick():
     image = picture((200, 200), (60, 140, 4))
     model = Once()
     model.magnifies = 4.0
-    predictor = Predictor(model, SEARCH)
+    predictor = Predictor(model, replace(SEARCH, expansion_ratio=1.1))
     first = predictor.predict(image, [Click(60, 140)])
     known = {(t.box, t.size) for t in tiles(image.shape, SIDE, magnify=4)}
     assert {(box, size) for box, size, _ in model.asked} <= known

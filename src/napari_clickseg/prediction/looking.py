@@ -10,7 +10,7 @@ import torch
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickError
 from napari_clickseg.prediction import first_look
-from napari_clickseg.prediction.tiled import AROUND, first_tile, next_tile, visible_tile
+from napari_clickseg.prediction.tiled import first_tile, next_tile, visible_tile
 from napari_clickseg.prediction.tiles import WHOLE_PIXELS, Tile
 from napari_clickseg.prediction.views import (
     LongestSide,
@@ -193,7 +193,7 @@ class Looking:
         settings, shape = request.settings, request.image.shape
         side, magnify = self._pyramid(request)
         # Tiles are never smaller than suits the model.
-        around = min(settings.expansion_ratio, AROUND)
+        around = _around(request)
         zoom = replace(ZoomIn.of(settings), min_crop_size=1, expansion_ratio=around)
         wanted = zoom.wanted_roi(seen, request.clicks, shape)
         if wanted is None:
@@ -240,6 +240,7 @@ class Looking:
                 shape,
                 side,
                 look,
+                around_object=_around(request),
                 within=request.visible,
                 magnify=magnify,
             )
@@ -248,3 +249,12 @@ class Looking:
 
 def _view_of(tile: Tile, last: Box | None) -> View:
     return View(tile.box, tile.size, tile.box, tile.box, changed=tile.box != last)
+
+
+def _around(request: Request) -> float:
+    """Return how many times as large as the object a tile has to be.
+
+    An object lies seldom in the middle of a tile, so there is more around it than in
+    a window that is fitted to it.
+    """
+    return request.settings.expansion_ratio**2

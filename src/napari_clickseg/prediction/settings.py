@@ -37,8 +37,8 @@ class PredictionSettings:
         Pixels of the longer side of a window after resizing, or the exact
         height and width.
     expansion_ratio : float
-        Size of the window over the size of the object; tiles hold it enlarged by at
-        most 1.2.
+        Size of the window over the size of the object; of a tile, which has the
+        object seldom in its middle, the square of it.
     min_crop_size : int
         Smallest side of a window in image pixels.
     recompute_thresh_iou : float

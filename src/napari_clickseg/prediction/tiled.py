@@ -12,9 +12,6 @@ from napari_clickseg.prediction import first_look
 from napari_clickseg.prediction.tiles import Tile, around, snap, tiles
 from napari_clickseg.prediction.views import Size, box_iou, clicks_box, expand_box
 
-#: A tile holds the object enlarged so many times about its centre. Tiles overlap by
-#: half, so more would often be held by none but a far coarser one.
-AROUND = 1.2
 #: Overlap of two answers' boxes above which both have found the same object.
 SAME = 0.5
 
@@ -30,6 +27,7 @@ def first_tile(
     side: int,
     look: Callable[[Sequence[Tile]], Sequence[np.ndarray]],
     *,
+    around_object: float,
     within: Box | None = None,
     magnify: float = 1.0,
 ) -> Tile:
@@ -47,6 +45,8 @@ def first_tile(
         As for :func:`~napari_clickseg.prediction.tiles.tiles`.
     look : callable
         Takes tiles, returns the model's logits on each.
+    around_object : float
+        The tile is to hold the object enlarged so many times about its centre.
     within : Box, optional
         What the canvas shows: no tile is larger, but for the smallest.
     """
@@ -75,7 +75,7 @@ def first_tile(
     best_box = judged[best].object_box
     if best_box is None:
         return found[-1]
-    wanted = expand_box(best_box.union(inside), AROUND).clip(shape)
+    wanted = expand_box(best_box.union(inside), around_object).clip(shape)
     for tile, each in zip(found, judged, strict=True):
         there = each.object_box
         same = there is not None and box_iou(there, best_box) > SAME
