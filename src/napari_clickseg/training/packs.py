@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +60,17 @@ class Pack:
 
     spec: PackSpec
     items: tuple[Item, ...]
+
+
+def data_root(data: str | Path | None) -> Path:
+    """Return the folder that holds packs: as given, of the environment, or usual."""
+    root = Path(data or os.environ.get("CLICKSEG_DATA", "../shared/data"))
+    if not root.is_dir():
+        raise TrainingError(
+            f"no folder {root} with training packs; give it with --data or "
+            "CLICKSEG_DATA"
+        )
+    return root
 
 
 @lru_cache(maxsize=4096)

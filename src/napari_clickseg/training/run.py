@@ -33,7 +33,7 @@ from napari_clickseg.training.losses import (
     sigmoid_bce_loss,
     soft_iou_loss,
 )
-from napari_clickseg.training.packs import Pack, read_pack
+from napari_clickseg.training.packs import Pack, data_root, read_pack
 from napari_clickseg.training.progress import Progress, TrainingLog
 from napari_clickseg.training.recipe import Recipe, read_recipe
 from napari_clickseg.training.sampling import add_point, next_click
@@ -96,7 +96,7 @@ def train(
         If the recipe or the data cannot be used.
     """
     plan = read_recipe(Path(recipe))
-    root = _data_root(data)
+    root = data_root(data)
     folder = Path(out) if out is not None else Path("runs") / plan.name
     run = _kind(plan.teaches)(plan, root, folder, torch.device(device), save_seconds)
     if resume and run.checkpoint.exists():
@@ -119,18 +119,6 @@ def _kind(teaches: str) -> type[Run]:
     module, name = _RUNS[teaches]
     kind: type[Run] = getattr(import_module(f"{__package__}.{module}"), name)
     return kind
-
-
-def _data_root(data: str | Path | None) -> Path:
-    import os
-
-    root = Path(data or os.environ.get("CLICKSEG_DATA", "../shared/data"))
-    if not root.is_dir():
-        raise TrainingError(
-            f"no folder {root} with training packs; give it with --data or "
-            "CLICKSEG_DATA"
-        )
-    return root
 
 
 class Run:
