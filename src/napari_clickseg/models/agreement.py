@@ -110,21 +110,36 @@ def agrees(exact: Answer, fast: Answer, sha256: str, dtype: torch.dtype) -> str 
     str or None
         None if it may, else the reason why not, as a sentence.
     """
-    key = f"{sha256} {dtype} {torch.__version__} {_processor()}"
-    known = _read() if sha256 else {}
-    measured = known.get(key)
-    if measured is None:
-        measured = difference(exact, fast)
-        if sha256:
-            known[key] = measured
-            _write(known)
-    iou, gap = measured
+    iou, gap = measured(lambda: difference(exact, fast), sha256, dtype)
     if iou >= LEAST_IOU or gap <= SAME_PROBABILITY:
         return None
     return (
         f"In {str(dtype).removeprefix('torch.')} this model answers differently (mask "
         f"IoU {iou:.3f} on a test image), so it runs in float32."
     )
+
+
+def measured(
+    measure: Callable[[], tuple[float, float]], sha256: str, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Return what a measurement gives, or gave when it was made before.
+
+    Parameters
+    ----------
+    measure : callable
+        Returns two numbers, such as :func:`difference`.
+    sha256, dtype
+        See :func:`agrees`.
+    """
+    key = f"{sha256} {dtype} {torch.__version__} {_processor()}"
+    known = _read() if sha256 else {}
+    found = known.get(key)
+    if found is None:
+        found = measure()
+        if sha256:
+            known[key] = found
+            _write(known)
+    return found
 
 
 def _processor() -> str:

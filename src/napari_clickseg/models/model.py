@@ -316,7 +316,8 @@ def load_model(
     -------
     Model
         Or an :class:`~napari_clickseg.models.interactive.InteractiveModel`, where
-        the network knows no clicks.
+        the network knows no clicks; or, for semantic classes, alpha and depth, a
+        :class:`~napari_clickseg.models.dense_model.DenseModel`.
 
     Raises
     ------
@@ -346,6 +347,19 @@ def load_model(
 
         return decoder_model(checkpoint, info, device, precision, optimise)
     network = build_network(checkpoint)
+    if info.task in ("semantic", "matting", "depth"):
+        from napari_clickseg.models.dense_model import DenseModel, classes_of
+
+        dense: Any = DenseModel(
+            network,
+            info,
+            checkpoint.sha256,
+            device,
+            precision,
+            optimise,
+            classes=classes_of(checkpoint.metadata),
+        )
+        return dense
     if not hasattr(network, "decode_clicks"):
         from napari_clickseg.models.interactive import of_file
 

@@ -76,6 +76,7 @@ class SemanticMobileNetV2(nn.Module):
         and dark microscopes look alike. Without it [0, 1] becomes [-1, 1].
     """
 
+    task: ClassVar[str] = "semantic"
     #: RGB comes in [0, 1].
     normalises_input: ClassVar[bool] = True
     #: Sides must be multiples of this.
