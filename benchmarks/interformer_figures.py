@@ -299,15 +299,15 @@ def plot(result: dict[str, Any], path: Path) -> None:
             1000 * ((rows.amortised(name, n) if prepared else click) or 0.0)
             for n in clicks
         ]
-        right.plot(clicks, curve, color=colour, label=name, lw=2)
+        right.plot(clicks, curve, color=colour, lw=2)
     left.set_yticks(range(len(who)), who)
     left.invert_yaxis()
     left.margins(x=0.2)
     left.set(xlabel="a click, image prepared (ms)")
-    right.set(xlabel="clicks on the image", ylabel="a click, encoding shared (ms)")
+    right.set(xlabel="clicks on the image (colours as on the left)")
+    right.set(ylabel="a click, encoding shared (ms)")
     right.set(yscale="log", xlim=(1, 20))
     right.set_xticks([1, 5, 10, 15, 20])
-    right.legend(frameon=False, fontsize="small", ncols=2, loc="upper right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     FigureCanvasAgg(figure)
