@@ -63,8 +63,9 @@ class SessionBase(SessionOptions):
         settings: PredictionSettings | None = None,
         overlap: Overlap = "keep",
         predictor: Predictor | None = None,
+        **task_options: Any,
     ) -> None:
-        self.task = get_task(task)
+        self.task = get_task(task, **task_options)
         self.overlap: Overlap = check_overlap(overlap)
         #: The field shown on the canvas, where there is one.
         self.visible: Box | None = None

@@ -36,7 +36,9 @@ class ClickSession(ClickingSession):
     device, precision : str
         As for :func:`napari_clickseg.load_model`.
     task : str
-        What clicks mean; ``"segmentation"``.
+        What clicks mean: ``"segmentation"``; or ``"semantic"``, ``"matting"`` or
+        ``"depth"``, for which this makes a
+        :class:`napari_clickseg.session.dense_session.DenseSession`.
     refinement : str or RefinementSettings, optional
         What happens where the model disobeys a click: a name of
         :data:`napari_clickseg.refinement.settings.METHODS`, or settings. Default:
@@ -66,6 +68,15 @@ class ClickSession(ClickingSession):
     Call the methods from one thread at a time. Properties may be read from any
     thread: they return immutable values or read-only arrays of one moment.
     """
+
+    def __new__(cls, *args: Any, **options: Any) -> ClickSession:  # noqa: ARG004
+        """Return a session that is right for the task."""
+        others = ("semantic", "matting", "depth")
+        if cls is ClickSession and options.get("task") in others:
+            from napari_clickseg.session.dense_session import DenseSession
+
+            return super().__new__(DenseSession)
+        return super().__new__(cls)
 
     # -- masks -----------------------------------------------------------------
 
@@ -275,6 +286,14 @@ class ClickSession(ClickingSession):
         SessionError
             If it is no such file, or of another image, or from a newer version.
         """
+        from napari_clickseg.session import dense_file
+
+        if dense_file.holds(Path(path)):
+            from napari_clickseg.session.dense_session import DenseSession
+
+            return DenseSession.load(
+                path, image, model=model, device=device, precision=precision
+            )
         record = session_file.read(Path(path))
         answering = Answering(
             record.model["source"] if model is None else model,

@@ -13,6 +13,7 @@ from napari_clickseg.clicks import as_clicks
 from napari_clickseg.errors import SessionError
 from napari_clickseg.session.base import STARTER
 from napari_clickseg.session.click_session import ClickSession
+from napari_clickseg.session.dense_session import DenseSession
 
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
@@ -55,12 +56,15 @@ def predict(
     channels, contrast, channel_axis
         As for :meth:`ClickSession.set_image`.
     **options
-        Further arguments of :class:`ClickSession`, such as ``device``.
+        Further arguments of :class:`ClickSession`, such as ``device`` and ``task``.
+        With ``task="matting"`` also ``trimap=``, or the mask is made one; with
+        ``mode="stroke"`` ``painted=``. These tasks answer without any click, too.
 
     Returns
     -------
     ndarray
-        Boolean ``(H, W)``, or float32 ``(H, W)`` in [0, 1].
+        Boolean ``(H, W)``, or float32 ``(H, W)`` in [0, 1]; labels of classes, alpha
+        or depths ``(H, W)``.
 
     Raises
     ------
@@ -71,9 +75,17 @@ def predict(
         raise SessionError(
             f"There is no output {output!r}. Choose 'result' or 'probability'."
         )
+    given = {key: options.pop(key, None) for key in ("trimap", "painted")}
     session = ClickSession(model, **options)
     session.set_image(image, channels, contrast, channel_axis=channel_axis)
-    if mask is not None:
+    if isinstance(session, DenseSession):
+        _begin(session, mask, **given)
+    elif any(each is not None for each in given.values()):
+        raise SessionError(
+            "Trimaps are for task='matting', strokes for task='semantic' with "
+            "mode='stroke'."
+        )
+    elif mask is not None:
         session.set_mask(mask)
     for click in as_clicks(clicks):
         session.add_click(click, click.positive, predict=one_by_one, settle=settle)
@@ -83,3 +95,15 @@ def predict(
         raise SessionError("There is neither a click nor a mask. Pass at least one.")
     answer = session.result if output == "result" else session.probability
     return np.array(answer)
+
+
+def _begin(session: DenseSession, mask: Any, trimap: Any, painted: Any) -> None:
+    """Give a session of classes, alpha or depth what there is besides clicks."""
+    if trimap is not None:
+        session.set_trimap(trimap, predict=False)
+    elif mask is not None:
+        session.trimap_from_mask(mask, predict=False)
+    else:
+        session.start_from_model(predict=False)
+    if painted is not None:
+        session.paint(painted, predict=False)

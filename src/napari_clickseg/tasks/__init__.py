@@ -34,20 +34,25 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def get_task(name: str) -> Segmentation:
-    """Return the task of that name, if sessions can do it.
+def get_task(name: str, **options: Any) -> Segmentation:
+    """Return the task of sessions whose clicks make objects.
 
     Raises
     ------
     SessionError
-        If the name is unknown, or known but not available in sessions yet.
+        If the name is another, or there are options, of which this task has none.
     """
     if name not in TASKS:
         raise _unknown(name)
     if name != Segmentation.name:
         raise SessionError(
-            f"The task {name!r} is not available yet in this version. Use "
-            f"{Segmentation.name!r}."
+            f"This session makes objects. For {name!r} make one with "
+            f"ClickSession(model, task={name!r})."
+        )
+    if options:
+        raise SessionError(
+            f"A session for {name!r} takes no {', '.join(options)}. Name another task "
+            "(task='semantic', 'matting' or 'depth'), or leave it out."
         )
     return Segmentation()
 

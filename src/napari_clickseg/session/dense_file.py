@@ -1,0 +1,273 @@
+"""Session files of classes, alpha and depth: JSON and NumPy arrays, without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from napari_clickseg import __version__
+from napari_clickseg.boxes import Box
+from napari_clickseg.clicks import Click
+from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.prediction.dense_answering import DenseAnswer
+from napari_clickseg.prediction.dense_settings import DenseSettings, DenseState
+from napari_clickseg.session.dense_draft import (
+    Committed,
+    DenseDraft,
+    DenseMoment,
+    DenseStep,
+)
+from napari_clickseg.session.draft import Step
+from napari_clickseg.session.file import _TEXT, FORMAT, SessionRecord, _plain
+from napari_clickseg.session.packing import Arrays, pack_patch, unpack_patch
+from napari_clickseg.session.patches import Patch
+
+#: Above those of masks, so that programs that know only these say what to do.
+VERSION = 4
+_OWN = "dense.json"
+
+
+def holds(path: Path) -> bool:
+    """Whether a file is a session of classes, alpha or depth."""
+    path = Path(path).expanduser()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _OWN in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def write(record: SessionRecord, path: Path) -> Path:
+    """Write a session file; an older one stays until the new one is complete."""
+    arrays, state = Arrays(), record.state
+    assert isinstance(state, DenseMoment)
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "written_by": f"napari-clickseg {__version__}",
+    }
+    text = {
+        "image": {**record.image, "pixels": arrays.put(record.pixels)},
+        "options": record.options,
+        "settings": asdict(record.settings),
+        "model": record.model,
+        "notices": record.notices,
+        "stats": record.stats,
+        "draft": _pack_draft(state.draft, arrays),
+        "results": [_pack_result(each, arrays) for each in state.results.values()],
+    }
+    path = path.expanduser()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            with zipfile.ZipFile(
+                file, "w", zipfile.ZIP_DEFLATED, compresslevel=1
+            ) as archive:
+                archive.writestr(_TEXT, json.dumps(head, indent=1))
+                archive.writestr(_OWN, json.dumps(text, indent=1, default=_plain))
+                arrays.write(archive)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise SessionError(
+            f"The session could not be written to {path} ({error.strerror}). Choose "
+            "another folder or make room; a file that was there is unchanged."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read(path: Path) -> SessionRecord:
+    """Read a session file.
+
+    Raises
+    ------
+    SessionError
+        If it is missing, is no such file, is damaged, or of a newer version.
+    """
+    path = path.expanduser()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            head = json.loads(archive.read(_TEXT))
+            if head["format"] != FORMAT or head["version"] != VERSION:
+                raise SessionError(
+                    f"{path} has version {head['version']} of the session format; "
+                    f"this program reads version {VERSION} for classes, alpha and "
+                    "depth. Update napari-clickseg, or save it again there."
+                )
+            return _unpack(json.loads(archive.read(_OWN)), Arrays(archive))
+    except FileNotFoundError as error:
+        raise SessionError(
+            f"There is no session file {path}. Check the path."
+        ) from error
+    except SessionError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        RuntimeError,  # of zipfile: encrypted, or packed in a way not known
+        zipfile.BadZipFile,
+        zlib.error,
+        ClickSegError,
+    ) as error:
+        raise SessionError(
+            f"{path} is not a session file of classes, alpha or depth, or it is "
+            f"damaged ({error}). Choose a file that ClickSession.save wrote."
+        ) from error
+
+
+def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
+    image = dict(text["image"])
+    pixels = image.pop("pixels")
+    given = dict(text["settings"])
+    if given["at"] is not None:
+        given["at"] = tuple(given["at"])
+    results = [_unpack_result(each, arrays) for each in text["results"]]
+    settings: Any = DenseSettings(**given)
+    return SessionRecord(
+        image=image,
+        pixels=None if pixels is None else arrays.get(pixels),
+        options=text["options"],
+        settings=settings,
+        model=text["model"],
+        notices=tuple(text["notices"]),
+        stats=text["stats"],
+        state=DenseMoment(
+            _unpack_draft(text["draft"], arrays),
+            results={each.number: each for each in results},
+        ),
+    )
+
+
+def _pack_result(each: Committed, arrays: Arrays) -> dict[str, Any]:
+    return {
+        "number": each.number,
+        "values": pack_patch(each.values, arrays),
+        "draft": _pack_draft(each.draft, arrays),
+        "seconds": each.seconds,
+        "time": each.time,
+    }
+
+
+def _unpack_result(text: dict[str, Any], arrays: Arrays) -> Committed:
+    return Committed(
+        text["number"],
+        unpack_patch(text["values"], arrays),
+        _unpack_draft(text["draft"], arrays),
+        text["seconds"],
+        text["time"],
+    )
+
+
+def _pack_draft(draft: DenseDraft, arrays: Arrays) -> dict[str, Any]:
+    last = draft.steps[-1].prediction if draft.steps else None
+    return {
+        "clicks": [click.to_dict() for click in draft.clicks],
+        "trimap": arrays.put(draft.trimap),
+        "each": draft.each,
+        "steps": [_pack_step(step, arrays) for step in draft.steps],
+        "last": None if last is None else _pack_answer(last, arrays),
+        "answer": pack_patch(draft.answer, arrays),
+        "taken": None if draft.taken is None else _pack_result(draft.taken, arrays),
+        "started": draft.started,
+        "spent": draft.spent,
+    }
+
+
+def _pack_step(step: Step, arrays: Arrays) -> dict[str, Any]:
+    painted = step.painted if isinstance(step, DenseStep) else None
+    return {
+        "count": step.count,
+        "settle": step.settle,
+        "visible": step.visible,
+        "painted": arrays.put(painted),
+    }
+
+
+def _unpack_step(text: dict[str, Any], arrays: Arrays) -> Step:
+    visible = None if text["visible"] is None else Box(*text["visible"])
+    if text["painted"] is None:
+        return Step(text["count"], text["settle"], visible)
+    painted = arrays.get(text["painted"])
+    return DenseStep(text["count"], text["settle"], visible, painted=painted)
+
+
+def _unpack_draft(text: dict[str, Any], arrays: Arrays) -> DenseDraft:
+    steps = [_unpack_step(each, arrays) for each in text["steps"]]
+    if steps and text["last"] is not None:
+        last: Any = _unpack_answer(text["last"], arrays)
+        steps[-1] = replace(steps[-1], prediction=last)
+    taken = text["taken"]
+    draft = DenseDraft(
+        clicks=tuple(Click.from_dict(click) for click in text["clicks"]),
+        steps=tuple(steps),
+        answer=unpack_patch(text["answer"], arrays),
+        trimap=None if text["trimap"] is None else arrays.get(text["trimap"]),
+        each=text["each"],
+        taken=None if taken is None else _unpack_result(taken, arrays),
+        started=text["started"],
+        spent=text["spent"],
+    )
+    return draft.shown()
+
+
+def _pack_answer(last: Any, arrays: Arrays) -> dict[str, Any]:
+    state: DenseState | None = last.state
+    return {
+        "answer": pack_patch(Patch(last.box, last.values), arrays),
+        "state": None
+        if state is None
+        else {
+            "purpose": state.purpose,
+            "box": state.box,
+            "size": state.size,
+            "arrays": [
+                {name: arrays.put(array) for name, array in layer.items()}
+                for layer in state.arrays
+            ],
+        },
+        "settled": last.settled,
+        "seconds": last.seconds,
+        "notices": last.notices,
+        "unsatisfied": last.unsatisfied,
+        "corrected": last.corrected,
+        "contradicted": last.contradicted,
+        "evaluations": last.evaluations,
+    }
+
+
+def _unpack_answer(text: dict[str, Any], arrays: Arrays) -> DenseAnswer:
+    answer = unpack_patch(text["answer"], arrays)
+    state = None
+    if (known := text["state"]) is not None:
+        layers = tuple(
+            {name: arrays.get(array) for name, array in layer.items()}
+            for layer in known["arrays"]
+        )
+        height, width = known["size"]
+        state = DenseState(
+            known["purpose"], Box(*known["box"]), (height, width), layers
+        )
+    return DenseAnswer(
+        answer.box,
+        answer.values,
+        state,
+        text["settled"],
+        text["seconds"],
+        tuple(text["notices"]),
+        tuple(text["unsatisfied"]),
+        tuple(text["corrected"]),
+        tuple(text["contradicted"]),
+        text["evaluations"],
+    )
