@@ -171,3 +171,84 @@ def test_clicks_on_objects_are_refused() -> None:
     info = cs.list_models()[0]
     with pytest.raises(ModelError, match="segmentation"):
         DenseModel(network("depth"), info)
+
+
+def user_module(channels: int, outputs: int) -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(
+        nn.Conv2d(channels, 12, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(12, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(12, outputs, 1),
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    ("task", "channels", "outputs"),
+    [("semantic", 3, 4), ("matting", 4, 1), ("matting", 3, 1), ("depth", 3, 1)],
+)
+def test_any_module_is_made_interactive(task: str, channels: int, outputs: int) -> None:
+    module = user_module(channels, outputs)
+    before = copy.deepcopy(module.state_dict())
+    model: Any = cs.make_interactive(
+        module, at="2", task=task, preprocess="imagenet", learning_rate=0.05
+    )
+    assert isinstance(model, DenseModel)
+    assert model.task == task
+    assert model.places["g-brs"] == ("module.2",)
+    assert model.needs_trimap == (channels == 4)
+    assert model.learning_rates["g-brs-bmconv"] == 0.05
+    session: Any = cs.ClickSession(model, task=task)
+    session.set_image(IMAGE)
+    if channels == 4:
+        session.set_trimap(TRIMAP)
+    else:
+        session.start_from_model()
+    wanted = int(session.result[30, 40]) % 4 + 1 if task == "semantic" else 0.7
+    fields = {"label": wanted} if task == "semantic" else {"value": wanted}
+    session.add_click((30, 40), **fields)
+    assert session.result[30, 40] == pytest.approx(wanted, abs=0.06)
+    for name, tensor in module.state_dict().items():
+        torch.testing.assert_close(tensor, before[name])
+
+
+def test_places_and_multiples_are_found() -> None:
+    class Odd(nn.Module):
+        def __init__(self, body: nn.Module) -> None:
+            super().__init__()
+            self.body = body
+
+        def forward(self, image: torch.Tensor) -> dict[str, Any]:
+            if image.shape[2] % 8 or image.shape[3] % 8:
+                raise ValueError("sides")
+            return {"other": 3, "out": self.body(image)}
+
+    pyramid = Odd(SemanticMobileNetV2(3)).eval()
+    model: Any = cs.make_interactive(pyramid, task="semantic", multiple=32)
+    assert model.network.multiple == 32
+    assert model.places["g-brs"][0].startswith("module.body.")
+    assert model.classes.names == ("background", "cell interior", "cell border")
+    one: Any = cs.make_interactive(
+        Odd(user_module(3, 3)).eval(),
+        task="depth",
+        output=lambda answer: answer["out"][:, :1],
+    )
+    assert one.network.multiple == 8
+    assert one.run(torch.rand(1, 3, 16, 16)).shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"task": "flow"}, "'semantic'"),
+        ({"task": "depth"}, "3 channels, but depth has one"),
+        ({"task": "depth", "output": 1}, "a function"),
+        ({"task": "depth", "size": 64}, "takes no size"),
+        ({"task": "semantic", "name": "mine"}, "takes no name"),
+        ({"task": "semantic", "preprocess": "grey"}, "cannot be called"),
+    ],
+)
+def test_what_cannot_be_made_interactive(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        cs.make_interactive(user_module(3, 3), **options)

@@ -213,7 +213,9 @@ def make_interactive(
         default a place late in the module, at a fraction of the image's resolution;
         the model's ``places`` say which.
     task : str
-        ``"segmentation"``: one object, or all of a kind, against the rest.
+        ``"segmentation"``: one object, or all of a kind, against the rest;
+        ``"semantic"``, ``"matting"`` or ``"depth"``: a value for every pixel (then
+        ``output`` is a function, and ``size`` and ``probabilities`` are not known).
     preprocess : callable, "imagenet", "grey" or (mean, std), optional
         What is done to RGB images (N, 3, H, W) in [0, 1] before the module is
         called: a function that returns a tensor (or a tuple or dict of arguments),
@@ -254,7 +256,8 @@ def make_interactive(
     Returns
     -------
     InteractiveModel
-        For ``ClickSession(model=...)`` and everything else that takes a model.
+        For ``ClickSession(model=...)`` and everything else that takes a model. For the
+        other tasks a :class:`~napari_clickseg.models.dense_model.DenseModel`.
 
     Raises
     ------
@@ -267,12 +270,21 @@ def make_interactive(
     >>> model = cs.make_interactive(unet, preprocess="grey")  # doctest: +SKIP
     >>> session = cs.ClickSession(model=model)  # doctest: +SKIP
     """
-    if task != "segmentation":
-        raise ModelError(
-            f"make_interactive knows task='segmentation' only, not {task!r}, in this "
-            "version. A class of a semantic network is one: output=INDEX."
-        )
     settings = _settings(layer, refinement, learning_rate)
+    if task != "segmentation":
+        from napari_clickseg.models.dense_interactive import dense_interactive
+
+        dense: Any = dense_interactive(
+            module,
+            task,
+            at,
+            preprocess,
+            settings,
+            (output, multiple, device, precision),
+            unknown={"probabilities": probabilities, "size": size, "name": name},
+            card={"licence": licence, "source": source, "description": description},
+        )
+        return dense
     module = as_module(module)
     prepare = preparation(preprocess)
     notices: list[str] = []

@@ -69,14 +69,16 @@ class ClickSession(ClickingSession):
     thread: they return immutable values or read-only arrays of one moment.
     """
 
-    def __new__(cls, *args: Any, **options: Any) -> ClickSession:  # noqa: ARG004
-        """Return a session that is right for the task."""
-        others = ("semantic", "matting", "depth")
-        if cls is ClickSession and options.get("task") in others:
-            from napari_clickseg.session.dense_session import DenseSession
+    if not TYPE_CHECKING:  # who makes one is told of the arguments of __init__
 
-            return super().__new__(DenseSession)
-        return super().__new__(cls)
+        def __new__(cls, *args: Any, **options: Any) -> ClickSession:  # noqa: ARG004
+            """Return a session that is right for the task."""
+            others = ("semantic", "matting", "depth")
+            if cls is ClickSession and options.get("task") in others:
+                from napari_clickseg.session.dense_session import DenseSession
+
+                return super().__new__(DenseSession)
+            return super().__new__(cls)
 
     # -- masks -----------------------------------------------------------------
 
