@@ -120,3 +120,24 @@ def test_rounds_are_drawn_evenly_without_a_decay() -> None:
     schedule = Schedule(steps=1, clicks=(2, 3))
     rng = np.random.default_rng(0)
     assert {schedule.draw_rounds(rng) for _ in range(50)} == {2, 3}
+
+
+def test_the_rate_begins_again_at_restarts() -> None:
+    schedule = Schedule(minutes=100, restarts=(20, 60))
+    shares = [
+        schedule.since_restart(minute / 100) for minute in (0, 10, 20, 40, 60, 99)
+    ]
+    assert shares == pytest.approx([0, 0.5, 0, 0.5, 0, 39 / 40])
+    assert schedule.since_restart(1.0) == 1
+    assert Schedule(steps=10).since_restart(0.3) == 0.3
+
+
+@pytest.mark.parametrize("restarts", ["[0]", "[5, 5]", "[7]"])
+def test_restarts_that_make_no_sense(tmp_path: Path, restarts: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'name = "n"\narchitecture = "a"\npacks = []\n'
+        f"[schedule]\nminutes = 7\nrestarts = {restarts}\n"
+    )
+    with pytest.raises(TrainingError, match="rising minutes"):
+        read_recipe(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -30,6 +31,9 @@ class Schedule:
         Time of optimisation after which the learning rate has reached zero.
     steps : int or None
         The same in optimiser steps; the first bound that is reached counts.
+    restarts : tuple of float
+        Minutes after which the learning rate begins again at its peak and falls anew
+        (SGDR: Loshchilov and Hutter, ICLR 2017).
     learning_rate, backbone_factor : float
         Peak of the new layers, and what the pretrained ones get of it.
     weight_decay : float
@@ -44,8 +48,9 @@ class Schedule:
         with a probability that falls by this factor for each, and there are at
         most 20 of them (InterFormer: 0.6).
     encoder_until : float
-        Share of the schedule after which a pretrained backbone stays as it is. It is
-        then run once for all rounds of a batch, by networks that have ``taps``.
+        Share of each fall of the rate after which a pretrained backbone stays as it
+        is. It is then run once for all rounds of a batch, by networks that have
+        ``taps``.
     ema : float
         Decay of the moving average of weights that is saved.
     seed : int
@@ -54,6 +59,7 @@ class Schedule:
 
     minutes: float | None = None
     steps: int | None = None
+    restarts: tuple[float, ...] = ()
     learning_rate: float = 2e-3
     backbone_factor: float = 0.2
     weight_decay: float = 1e-4
@@ -63,6 +69,18 @@ class Schedule:
     encoder_until: float = 1.0
     ema: float = 0.998
     seed: int = 0
+
+    def since_restart(self, progress: float) -> float:
+        """Return how much of the present fall of the rate is over, from 0.
+
+        Parameters
+        ----------
+        progress : float
+            How much of the whole schedule is over.
+        """
+        at = [0.0, *(minutes / (self.minutes or 1) for minutes in self.restarts), 1.0]
+        begun = max(i for i, share in enumerate(at[:-1]) if share <= progress)
+        return (progress - at[begun]) / (at[begun + 1] - at[begun])
 
     def draw_rounds(self, rng: Generator) -> int:
         """Draw how many rounds a batch is kept for, at least one."""
@@ -221,6 +239,12 @@ def read_recipe(path: Path) -> Recipe:
     if schedule.minutes is None and schedule.steps is None:
         raise TrainingError(
             f"recipe {path}: give schedule.minutes or schedule.steps, or both"
+        )
+    times = (0.0, *schedule.restarts, schedule.minutes or 0.0)
+    if schedule.restarts and any(a >= b for a, b in itertools.pairwise(times)):
+        raise TrainingError(
+            f"recipe {path}: schedule.restarts are {list(schedule.restarts)}; give "
+            "rising minutes above 0 and below schedule.minutes"
         )
     return Recipe(
         name=table["name"],

@@ -355,7 +355,8 @@ class Run:
         learns = self.plan.start is None or getattr(
             self.network, "encoder_learns", False
         )
-        kept = self.progress() >= self.plan.schedule.encoder_until
+        schedule = self.plan.schedule
+        kept = schedule.since_restart(self.progress()) >= schedule.encoder_until
         if kept and hasattr(self.network, "taps"):
             features = self._call("pyramid", *self._taps_of(image))
         else:
@@ -392,7 +393,8 @@ class Run:
     def begin_step(self) -> None:
         """Set the learning rates."""
         schedule = self.plan.schedule
-        factor = learning_rate_factor(self.step, self.progress(), schedule)
+        share = schedule.since_restart(self.progress())
+        factor = learning_rate_factor(self.step, share, schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.learning_rate * factor * group["factor"]
         self.network.train()
