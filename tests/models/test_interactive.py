@@ -222,7 +222,7 @@ def test_step_sizes():
         (3, {}, "torch.nn.Module"),
         (Tiny, {}, "it is a class"),
         (Tiny(), {}, "training mode"),
-        (tiny(), {"task": "matting"}, "segmentation"),
+        (tiny(), {"task": "flow"}, "segmentation"),
         (tiny(), {"layer": "conv"}, "bmconv"),
         (tiny(), {"layer": "none"}, "no layer 'none'"),
         (tiny(), {"layer": "distmap-brs"}, "published click network"),
