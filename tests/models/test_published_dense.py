@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.networks.tables import skeleton
 from torch import Tensor, nn
 
+import napari_clickseg as cs
 from napari_clickseg.errors import CheckpointError, ModelError
 from napari_clickseg.models.checkpoint import (
     build_network,
@@ -153,13 +154,16 @@ def test_they_are_not_taken_for_click_networks(
     path.write_bytes(encoded(released(NETWORKS[name]())))
     assert read_checkpoint(path).task == task
     with pytest.raises(ModelError, match=f"for the task '{task}'"):
-        load_model(path)
+        cs.ClickSession(load_model(path))
     added = add_model_file(path)
     assert added.task == task
     assert added in list_models(task)
     assert added not in list_models("segmentation")
-    with pytest.raises(ModelError, match=r"mine is a network .* make_interactive"):
-        load_model("mine")
+    assert load_model("mine").info.task == task
+    session = cs.ClickSession("mine")
+    session.set_image(np.zeros((32, 32), np.uint8))
+    with pytest.raises(ModelError, match=rf"ClickSession\(model, task='{task}'\)"):
+        session.add_click((3, 4))
 
 
 PUBLISHED = {

@@ -97,3 +97,19 @@ def check_task(info: ModelInfo) -> None:
             "build it with napari_clickseg.models.checkpoint (build_network and "
             "read_checkpoint) and give it to make_interactive."
         )
+
+
+def check_answers_clicks(model: object) -> None:
+    """Refuse a loaded model of classes, alpha or depth where objects are clicked.
+
+    Raises
+    ------
+    ModelError
+    """
+    if hasattr(model, "make_task"):
+        task = getattr(model, "task", "")
+        raise ModelError(
+            f"{getattr(model, 'name', model)} is a model for the task {task!r}, and "
+            f"answers no clicks on objects. Use ClickSession(model, task={task!r}), or "
+            "choose one that 'napari-clickseg models list --task segmentation' shows."
+        )

@@ -10,6 +10,7 @@ import torch
 from napari_clickseg.boxes import Box
 from napari_clickseg.device import is_out_of_memory, release_memory
 from napari_clickseg.errors import ClickError, DeviceError
+from napari_clickseg.models.given import check_answers_clicks
 from napari_clickseg.prediction.looking import Looking
 from napari_clickseg.prediction.passes import ClickModel, Passes
 from napari_clickseg.prediction.promise import Found, held_against_clicks
@@ -72,6 +73,7 @@ class Predictor:
         settings: PredictionSettings | None = None,
         refinement: RefinementSettings | str | None = None,
     ) -> None:
+        check_answers_clicks(model)
         self.settings = settings if settings is not None else PredictionSettings()
         self._passes = Passes(model)
         self._refining = Refining(self._passes)

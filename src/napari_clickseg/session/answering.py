@@ -237,6 +237,10 @@ class Asking:
 def _check_model(model: str | Path | Model) -> None:
     """Refuse an unknown model before any work is put into clicks."""
     if not isinstance(model, str | Path):
+        if hasattr(model, "make_task"):
+            from napari_clickseg.models.given import check_answers_clicks
+
+            check_answers_clicks(model)
         if not hasattr(model, "decode"):
             raise UnknownModelError(
                 f"A model is a name, a weight file or what load_model returned, not "
