@@ -226,7 +226,8 @@ def test_a_folder_that_is_no_store_keeps_nothing_on_disk(model, image, tmp_path)
 def test_a_session_prepares_and_clicks_without_the_encoder(
     model, image, encodings, look, tmp_path
 ):
-    session = cs.ClickSession(model, settings=PredictionSettings(first_look=look))
+    settings = PredictionSettings(first_look=look, magnify=1)
+    session = cs.ClickSession(model, settings=settings)
     session.set_image(image)
     session.add_click((200, 300))
     before = session.probability

@@ -15,6 +15,7 @@ from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.models.decoder_only import export_decoder
 from napari_clickseg.models.model import Model
 from napari_clickseg.networks.interformer_mobilenet import InterFormerMobileNetV2
+from napari_clickseg.preferences import preferences
 
 pytestmark = pytest.mark.gui
 
@@ -53,6 +54,8 @@ def encoded(monkeypatch):
         return encode(self, image, **options)
 
     monkeypatch.setattr(Model, "encode", counted)
+    # Enlarged windows, which nobody prepares, would count, too.
+    preferences().set("preparing.closer", False)
     return calls
 
 

@@ -15,6 +15,7 @@ from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.models.model import Model
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.networks.interformer_mobilenet import InterFormerMobileNetV2
+from napari_clickseg.preferences import preferences
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,8 @@ def encoded(monkeypatch):
         return encode(self, image, **options)
 
     monkeypatch.setattr(Model, "encode", counted)
+    # Enlarged windows, which nobody prepares, would count, too.
+    preferences().set("preparing.closer", False)
     return calls
 
 
@@ -83,7 +86,15 @@ def test_preparing_then_clicking_encodes_once(clicks, encoded):
     assert len(encoded) > count, "enlarged windows are not prepared"
 
 
-def test_clicks_ask_for_the_object_that_was_prepared(clicks, monkeypatch):
+def test_models_look_closer_unless_told_otherwise(clicks):
+    assert clicks.preparing.closer
+    clicks.act("prepare_image")
+    assert not clicks.preparing.suffices
+    clicks.preparing.look_closer(False)
+    assert clicks.preparing.suffices
+
+
+def test_clicks_ask_for_the_object_that_was_prepared(clicks, encoded, monkeypatch):
     """The pixels of a window are hashed once, not again at a click."""
     from napari_clickseg.encoding import with_store
 

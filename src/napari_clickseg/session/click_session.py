@@ -161,7 +161,9 @@ class ClickSession(ClickingSession):
         """Encode the image now, so that no click waits for the encoder.
 
         For models that encode once, such as an InterFormer; what is encoded already
-        is skipped.
+        is skipped. Enlarged windows, by which models that encode quickly see small
+        objects, are encoded when they are clicked; ``magnify=1`` in the settings does
+        without.
 
         Parameters
         ----------
@@ -207,13 +209,9 @@ class ClickSession(ClickingSession):
         )
         if stored is not model:
             self.set_model(stored)  # type: ignore[arg-type]
-        # Clicks ask for what was prepared: neither a larger whole nor enlarged tiles.
+        # Clicks ask for what was prepared, not for a larger whole.
         side = stored.tile_side if settings.first_look == "published" else None
-        self.settings = replace(
-            settings,
-            max_size=settings.max_size or side,
-            magnify=settings.magnify or 1,
-        )
+        self.settings = replace(settings, max_size=settings.max_size or side)
         return done
 
     # -- history ---------------------------------------------------------------

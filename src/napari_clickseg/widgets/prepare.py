@@ -114,8 +114,8 @@ class PrepareSection(QWidget):
         )
         self.closer = switch(
             "Look closer at small objects",
-            "Enlarged windows are not prepared: the model may look at them all the "
-            "same, but such a click waits for the encoder",
+            "Enlarged windows are not prepared: a click on a small object may wait for "
+            "the encoder, a fraction of a second, and finds its outline better",
             self._look_closer,
         )
         self.keep = switch(
