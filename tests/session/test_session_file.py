@@ -12,8 +12,7 @@ from tests.session.fakes import FakePredictor
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError, UnknownModelError
-from napari_clickseg.session import ClickSession
-from napari_clickseg.session import file as session_file
+from napari_clickseg.session import ClickSession, archive
 
 
 @pytest.fixture
@@ -313,7 +312,7 @@ def test_a_file_that_is_there_survives_a_failed_save(worked, tmp_path, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(session_file.os, "fsync", full)
+    monkeypatch.setattr(archive.os, "fsync", full)
     with pytest.raises(SessionError, match="No space left"):
         worked.save(path)
     assert path.read_bytes() == before

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
-import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ from typing import Any
 from napari_clickseg import __version__
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
-from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.errors import SessionError
 from napari_clickseg.prediction.dense_answering import DenseAnswer
 from napari_clickseg.prediction.dense_settings import DenseSettings, DenseState
+from napari_clickseg.session.archive import FORMAT, TEXT, reading, write_archive
 from napari_clickseg.session.dense_draft import (
     Committed,
     DenseDraft,
@@ -23,7 +22,7 @@ from napari_clickseg.session.dense_draft import (
     DenseStep,
 )
 from napari_clickseg.session.draft import Step
-from napari_clickseg.session.file import _TEXT, FORMAT, SessionRecord, _plain
+from napari_clickseg.session.file import SessionRecord
 from napari_clickseg.session.packing import Arrays, pack_patch, unpack_patch
 from napari_clickseg.session.patches import Patch
 
@@ -61,27 +60,7 @@ def write(record: SessionRecord, path: Path) -> Path:
         "draft": _pack_draft(state.draft, arrays),
         "results": [_pack_result(each, arrays) for each in state.results.values()],
     }
-    path = path.expanduser()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            with zipfile.ZipFile(
-                file, "w", zipfile.ZIP_DEFLATED, compresslevel=1
-            ) as archive:
-                archive.writestr(_TEXT, json.dumps(head, indent=1))
-                archive.writestr(_OWN, json.dumps(text, indent=1, default=_plain))
-                arrays.write(archive)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise SessionError(
-            f"The session could not be written to {path} ({error.strerror}). Choose "
-            "another folder or make room; a file that was there is unchanged."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return write_archive(path, {TEXT: head, _OWN: text}, arrays)
 
 
 def read(path: Path) -> SessionRecord:
@@ -92,39 +71,15 @@ def read(path: Path) -> SessionRecord:
     SessionError
         If it is missing, is no such file, is damaged, or of a newer version.
     """
-    path = path.expanduser()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            head = json.loads(archive.read(_TEXT))
-            if head["format"] != FORMAT or head["version"] != VERSION:
-                raise SessionError(
-                    f"{path} has version {head['version']} of the session format; "
-                    f"this program reads version {VERSION} for classes, alpha and "
-                    "depth. Update napari-clickseg, or save it again there."
-                )
-            return _unpack(json.loads(archive.read(_OWN)), Arrays(archive))
-    except FileNotFoundError as error:
-        raise SessionError(
-            f"There is no session file {path}. Check the path."
-        ) from error
-    except SessionError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        RuntimeError,  # of zipfile: encrypted, or packed in a way not known
-        zipfile.BadZipFile,
-        zlib.error,
-        ClickSegError,
-    ) as error:
-        raise SessionError(
-            f"{path} is not a session file of classes, alpha or depth, or it is "
-            f"damaged ({error}). Choose a file that ClickSession.save wrote."
-        ) from error
+    with reading(path, "a session file of classes, alpha or depth") as archive:
+        head = json.loads(archive.read(TEXT))
+        if head["format"] != FORMAT or head["version"] != VERSION:
+            raise SessionError(
+                f"{path} has version {head['version']} of the session format; this "
+                f"program reads version {VERSION} for classes, alpha and depth. Update "
+                "napari-clickseg, or save it again there."
+            )
+        return _unpack(json.loads(archive.read(_OWN)), Arrays(archive))
 
 
 def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,9 @@ from numpy.typing import NDArray
 from napari_clickseg import __version__
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
-from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.errors import SessionError
 from napari_clickseg.prediction.settings import Prediction, PredictionSettings
+from napari_clickseg.session.archive import FORMAT, TEXT, reading, write_archive
 from napari_clickseg.session.draft import Draft, Step
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.objects import Objects, SegmentedObject
@@ -30,13 +28,12 @@ from napari_clickseg.session.packing import (
 )
 from napari_clickseg.session.patches import Patch
 
-FORMAT, VERSION = "napari-clickseg session", 3
+VERSION = 3
 #: Version 1 knew neither refinements nor radii, version 2 no models that remember and
 #: no fixed windows; what they hold is read as it was.
 READABLE = (1, 2, VERSION)
 #: Images in memory of at most this many bytes are put into the file.
 IMAGE_LIMIT = 2**26
-_TEXT = "session.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,26 +86,7 @@ def write(record: SessionRecord, path: Path) -> Path:
         "draft": _pack_draft(record.state.draft, arrays),
         "objects": [_pack_object(o, arrays) for o in record.state.objects.values()],
     }
-    path = path.expanduser()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            with zipfile.ZipFile(
-                file, "w", zipfile.ZIP_DEFLATED, compresslevel=1
-            ) as archive:
-                archive.writestr(_TEXT, json.dumps(text, indent=1, default=_plain))
-                arrays.write(archive)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise SessionError(
-            f"The session could not be written to {path} ({error.strerror}). Choose "
-            "another folder or make room; a file that was there is unchanged."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return write_archive(path, {TEXT: text}, arrays)
 
 
 def read(path: Path) -> SessionRecord:
@@ -120,41 +98,10 @@ def read(path: Path) -> SessionRecord:
         If it is missing, is no session file, is damaged, or was written by a
         newer version.
     """
-    path = path.expanduser()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            text = json.loads(archive.read(_TEXT))
-            _check_version(text, path)
-            return _unpack(text, Arrays(archive))
-    except FileNotFoundError as error:
-        raise SessionError(
-            f"There is no session file {path}. Check the path."
-        ) from error
-    except SessionError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        RuntimeError,  # of zipfile: encrypted, or packed in a way not known
-        zipfile.BadZipFile,
-        zlib.error,
-        ClickSegError,
-    ) as error:
-        raise SessionError(
-            f"{path} is not a session file of napari-clickseg, or it is damaged "
-            f"({error}). Choose a file that ClickSession.save wrote."
-        ) from error
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy number as the Python number that JSON knows."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r} cannot be written as JSON")
+    with reading(path, "a session file of napari-clickseg") as archive:
+        text = json.loads(archive.read(TEXT))
+        _check_version(text, path)
+        return _unpack(text, Arrays(archive))
 
 
 def _check_version(text: Any, path: Path) -> None:
