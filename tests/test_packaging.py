@@ -152,7 +152,8 @@ def test_wheel_and_sdist_hold_what_they_should(built, source):
         if file.suffix in data or file.name == "NOTICE":
             assert f"napari_clickseg/{file.relative_to(package).as_posix()}" in ours[0]
     assert not [n for n in ours[0] if not n.startswith("napari_clickseg/")]
-    assert built["wheel"].stat().st_size < 12e6
+    # 10 MB at most for the weights of one model; there are two.
+    assert built["wheel"].stat().st_size < 15e6
 
     with tarfile.open(built["sdist"]) as archive:
         names = {n.split("/", 1)[-1] for n in archive.getnames()}

@@ -180,6 +180,19 @@ def test_bytes_turned(
         read_weight_file(path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_directory_of_an_archive_is_damaged(tmp_path: Path) -> None:
+    whole = intact()["new"]
+    path = tmp_path / "turned.pth"
+    for at in range(whole.index(b"PK\x01\x02"), len(whole)):
+        for bit in (1, 8, 128):
+            damaged = bytearray(whole)
+            damaged[at] ^= bit
+            path.write_bytes(bytes(damaged))
+            with contextlib.suppress(CheckpointError):
+                read_weight_file(path)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "noise.safetensors"

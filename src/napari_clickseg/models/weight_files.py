@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -27,7 +28,15 @@ from napari_clickseg.models.containers import read_state_dict
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 #: Bytes; archives can claim to be far larger than they are.
 _MOST_UNPACKED = 1 << 32
-_BROKEN_ZIP = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_BROKEN_ZIP = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,  # names that are no UTF-8
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,8 @@ def _unpacked(path: Path, data: bytes) -> bytes | None:
                     "GiB of memory; unpack the archive and give that file."
                 )
             return archive.read(inside[0])
+    except CheckpointError:
+        raise
     except _BROKEN_ZIP:
         return None  # reading it as a PyTorch file says what is wrong
 

@@ -37,8 +37,8 @@ class DenseStep(Step):
 class DenseDraft(Draft):
     """The map in work, never changed in place.
 
-    As for masks (see :class:`napari_clickseg.session.draft.Draft`): the answer follows
-    from what is asked for as it stands, one after the other. Another trimap is another
+    As for masks (see :class:`napari_clickseg.session.draft.Draft`): all that is
+    asked for, as it stands, is answered one after the other. Another trimap is another
     question: all of it is asked again.
 
     Parameters
