@@ -35,7 +35,7 @@ NO_ENCODER = (
     "This model has no encoder: it answers on images that the whole model has "
     "prepared, here or elsewhere."
 )
-READY = "What is on screen is prepared: clicks here need no encoder."
+READY = "What is on screen is prepared."
 NO_IMAGE = "There is no image on screen."
 NOT_KNOWN = "Known when the model is loaded: at the first click, or when preparing."
 NOT_PREPARED = "What is on screen is not prepared."
