@@ -104,7 +104,7 @@ class DenseRun(Run):
         start = time.monotonic()
         batch = {key: value.to(self.device) for key, value in batch.items()}
         self.begin_step()
-        with torch.autocast(self.device.type, torch.bfloat16), parametrize.cached():
+        with self.autocast(), parametrize.cached():
             output: Tensor = self.network(self.given(batch))
         loss, score = self.judge(output.float(), batch)
         self.end_step(loss)

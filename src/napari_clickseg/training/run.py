@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, Dataset
 
+from napari_clickseg.device import has_native_bfloat16
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.dataset import ClickBatches, SamplingOptions
 from napari_clickseg.training.losses import (
@@ -75,7 +76,7 @@ def train(
     resume : bool
         Go on from the last checkpoint in ``out`` where there is one.
     device : str
-        ``"cpu"`` or ``"cuda"``; bfloat16 autocast on both.
+        ``"cpu"`` or ``"cuda"``; bfloat16 autocast where the hardware has it.
     max_steps : int, optional
         Stop (resumably) after this many steps in all.
     save_seconds : float
@@ -244,6 +245,11 @@ class Run:
 
     # -- learning ------------------------------------------------------------
 
+    def autocast(self) -> torch.autocast:
+        """Return the context of forward passes: bfloat16 where that is quicker."""
+        quick = self.device.type != "cpu" or has_native_bfloat16()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=quick)
+
     def progress(self) -> float:
         """Return how much of the schedule is over, from 0."""
         schedule = self.plan.schedule
@@ -378,7 +384,7 @@ class Run:
         """Make one optimiser step; return its loss and the probabilities."""
         weights = self.plan.losses
         self.begin_step()
-        with torch.autocast(self.device.type, torch.bfloat16), parametrize.cached():
+        with self.autocast(), parametrize.cached():
             output = self.answer(*inputs)
         logits = output["instances"].float()
         loss = normalized_focal_loss(logits, labels).mean()
