@@ -22,13 +22,13 @@ ROOMS = (
     ("refinement",),
     ("models",),
     ("prediction",),
-    ("encoding",),
+    ("encoding", "exporting"),
     ("session",),
     ("evaluation", "training"),
     ("preferences", "samples", "worker", "main_thread"),
     ("binding",),
     ("napari_layers",),
-    ("commands", "widgets"),
+    ("commands", "widgets", "writers"),
     ("cli",),
 )
 # Rooms that know neither napari nor Qt.

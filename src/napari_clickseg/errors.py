@@ -71,6 +71,10 @@ class StoreError(ClickSegError, ValueError):
     """A feature store cannot be opened, or features cannot be kept in it."""
 
 
+class ExportError(ClickSegError, ValueError):
+    """A file cannot be written: there, of that kind, or with such values."""
+
+
 class MissingPackageError(ClickSegError, ImportError):
     """A package that only this command needs is not installed."""
 

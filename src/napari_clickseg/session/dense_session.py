@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError, SessionError
-from napari_clickseg.session import dense_file
+from napari_clickseg.session import dense_export, dense_file
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.clicking import begun
 from napari_clickseg.session.dense_answering import DenseAnswering, without_budget
@@ -230,6 +230,40 @@ class DenseSession(DenseBase):
     def save(self, path: str | Path, *, image: bool | None = None) -> Path:
         """Write the session to a file; see :meth:`ClickSession.save`."""
         return dense_file.write(self.to_record(image), Path(path))
+
+    def export(
+        self,
+        path: str | Path,
+        number: int | None = None,
+        *,
+        kind: str | None = None,
+        **options: Any,
+    ) -> list[Path]:
+        """Write the map in work, or one that was kept, for other programs.
+
+        Parameters
+        ----------
+        path : path
+            Class maps, alpha and cut-outs: ``.png``, ``.tif``; depth: ``.tif``.
+        number : int, optional
+            What was kept under it; default: :attr:`result`.
+        kind : str, optional
+            For matting ``"alpha"`` (default) or ``"cutout"``.
+        **options
+            For :func:`~napari_clickseg.exporting.save_class_map`, ``save_alpha``,
+            ``save_cutout`` or ``save_depth``, such as ``spacing``.
+
+        Returns
+        -------
+        list of Path
+            What was written: of classes also the legend.
+
+        Raises
+        ------
+        ExportError
+            If there is no such map, or it cannot be written there.
+        """
+        return dense_export.export(self, path, number, kind, **options)
 
     @classmethod
     def load(
