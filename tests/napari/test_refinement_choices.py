@@ -17,7 +17,8 @@ from napari.utils.interactions import (
 from tests.session.fakes import RefiningPredictor
 
 from napari_clickseg.binding.choices import CHOICES, Choices
-from napari_clickseg.binding.jobs import MOST_ANSWERS
+from napari_clickseg.binding.image_jobs import MOST_ANSWERS
+from napari_clickseg.binding.marks import Mark
 from napari_clickseg.errors import ClickError, SettingsError
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.preferences import preferences
@@ -378,7 +379,7 @@ def test_dragging_out_from_the_click_draws_its_radius(ui, mouse):
     assert mouse.move((60, 83)).handled
     assert ui.points.reach.mark is None, "not yet more than a shaking hand"
     assert mouse.move((60, 90)).handled
-    assert ui.points.reach.mark == (60, 80, True, 10)
+    assert ui.points.reach.mark == Mark(60, 80, True, 10)
     assert not mouse.layer.mouse_pan, "the view stays where it is"
     mouse.move((72, 96))
     assert ui.points.reach.mark.radius == pytest.approx(20)
@@ -388,7 +389,7 @@ def test_dragging_out_from_the_click_draws_its_radius(ui, mouse):
     [click] = ui.clicks
     assert (click.row, click.col, click.positive) == (60, 80, True)
     assert click.radius == pytest.approx(20)
-    assert ui.points.reach.mark == (60, 80, True, click.radius), "still shown"
+    assert ui.points.reach.mark == Mark(60, 80, True, click.radius), "still shown"
     assert list(mouse.layer.features["radius"]) == [pytest.approx(20)]
     ui.act("undo")
     assert ui.clicks == ()
@@ -428,7 +429,7 @@ def test_dragging_a_click_still_moves_it_and_its_circle(ui, mouse):
     mouse.drag((60, 80), (60, 100))
     mouse.press((60, 80))
     mouse.move((70, 80))
-    assert ui.points.reach.mark == (70, 80, True, 20)
+    assert ui.points.reach.mark == Mark(70, 80, True, 20)
     assert not mouse.layer.mouse_pan
     mouse.release((70, 80))
     assert mouse.layer.mouse_pan
@@ -436,7 +437,7 @@ def test_dragging_a_click_still_moves_it_and_its_circle(ui, mouse):
     assert (click.row, click.col, click.radius) == (70, 80, 20)
     ui.act("undo")
     assert ui.clicks[0].position == (60, 80)
-    assert ui.points.reach.mark == (60, 80, True, 20)
+    assert ui.points.reach.mark == Mark(60, 80, True, 20)
 
 
 @pytest.mark.parametrize("method", ["none", "f-brs-b", "rgb-brs"])

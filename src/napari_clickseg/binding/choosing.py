@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.binding.choices import CHOICES, Choices
 from napari_clickseg.binding.hooks import connected
 from napari_clickseg.binding.reach import Reach
-from napari_clickseg.binding.shelf import ModelFacts
 from napari_clickseg.binding.stage import Stage
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.preferences import preferences
@@ -21,15 +19,21 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Points
 
+    from napari_clickseg.binding.click_styles import ClickStyle
+    from napari_clickseg.binding.shelf import ModelShelf
+    from napari_clickseg.worker import Channel
+
 __all__ = ["Choosing"]
 
 
 class Choosing(Stage):
     """A stage whose layers look, and are answered, as the dock says."""
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(
+        self, viewer: ViewerModel, channel: Channel, shelf: ModelShelf
+    ) -> None:
         self.choices = Choices.by(preferences().get)
-        super().__init__(viewer)
+        super().__init__(viewer, channel, shelf)
 
     # -------------------------------------------------------------------- choosing
 
@@ -92,8 +96,8 @@ class Choosing(Stage):
 
     # ---------------------------------------------------------------------- layers
 
-    def _take_points(self, layer: Points) -> None:
-        super()._take_points(layer)
+    def _take_points(self, layer: Points, style: ClickStyle | None = None) -> None:
+        super()._take_points(layer, style)
         assert self.points is not None
         this = weakref.ref(self)
 
@@ -102,7 +106,7 @@ class Choosing(Stage):
             return stage is not None and stage.uses_radius
 
         self.points.screen_size = self.choices.shown.click_size
-        self.points.reach = Reach(self.viewer, layer, wanted)
+        self.points.reach = Reach(self.viewer, layer, wanted, self.points.style.colour)
 
     def _take_mask(self, layer: Labels) -> None:
         super()._take_mask(layer)
@@ -142,17 +146,3 @@ class Choosing(Stage):
             refinement = replace(refinement, time_budget=budget)
         choices = replace(self.choices, settings=settings, refinement=refinement)
         self.use_choices(choices, ask=False)
-
-    # ------------------------------------------------- what the subclass makes of it
-
-    @property
-    def model_facts(self) -> ModelFacts | None:
-        """What is known of the model."""
-        raise NotImplementedError
-
-    def ask_again(self) -> None:
-        """Ask the model about the object in work again."""
-        raise NotImplementedError
-
-    def _guarded(self, function: Callable[[], Any]) -> None:
-        raise NotImplementedError

@@ -5,25 +5,24 @@ Only the box that changed is written.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.engine import Engine
-from napari_clickseg.binding.jobs import Context, Jobs
-from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit
+from napari_clickseg.binding.image_jobs import Context
+from napari_clickseg.binding.jobs import Jobs
 from napari_clickseg.binding.planes import Plane
-from napari_clickseg.binding.reports import Options, Report
+from napari_clickseg.binding.reports import Report
 from napari_clickseg.binding.writing import read_box, write_box, write_box_undoable
-from napari_clickseg.errors import ClickSegError
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_clickseg.worker import Job
 
 __all__ = ["Controller"]
+
+#: The part that the layer of committed objects plays.
+OBJECTS = "objects"
 
 HINT_CLICK = "Click inside an object."
 HINT_CORRECT = "Click to add, Shift+click to take away. N: done, next object."
@@ -39,7 +38,7 @@ class Controller(Jobs):
 
     # --------------------------------------------------------------------- showing
 
-    def apply(self, context: Context, report: Report) -> None:
+    def apply(self, context: Context[Engine], report: Report) -> None:
         """Show what a job did, perhaps to an image that is not in work any more."""
         context.reports[report.plane] = context.latest = report
         here = context is self.context
@@ -61,7 +60,7 @@ class Controller(Jobs):
                     self.make_ready()  # a layer was deleted
                 if here and change.mask is not None and self.mask_layer is not None:
                     write_box(self.mask_layer, report.plane, change.bbox, change.mask)
-                objects = None if context.objects is None else context.objects()
+                objects = context.layer(OBJECTS)
                 if change.labels is not None and objects is not None:
                     write_box_undoable(
                         objects, report.plane, change.bbox, change.labels
@@ -79,13 +78,6 @@ class Controller(Jobs):
                 lambda _: engine.whole(plane, options, labels=False),
                 partial(self._job_done, context),
             )
-
-    def _show_marks(self) -> None:
-        """Show the session's clicks, unless edits of them are still on their way."""
-        if self.points is None or self._channel.pending_edits:
-            return
-        report = self.report
-        self.points.show(self.plane, () if report is None else report.marks)
 
     def _say_what_next(self, report: Report) -> None:
         change = report.change
@@ -112,12 +104,9 @@ class Controller(Jobs):
 
     # ------------------------------------------------------ what happens to the layers
 
-    def _later(self, function: Callable[[], None]) -> None:
-        self._channel.tell(function)
-
     def _enter_image(self, image: Image) -> None:
         context = self.context_of(image)
-        objects = None if context.objects is None else context.objects()
+        objects = context.layer(OBJECTS)
         if objects is not None and objects in self.viewer.layers:
             self.set_objects_layer(objects, tell=False)
         self.say(HINT_CLICK)
@@ -127,23 +116,11 @@ class Controller(Jobs):
         if new_mask and self.plane is not None:
             self._show_mask(self.plane)
 
-    @property
-    def _defers(self) -> bool:
-        return self._channel.queues
-
-    def _image_replaced(self, image: Image) -> None:
-        self._contexts.pop(image, None)
-        self._channel.make_stale()
-        self.image_layer = None
-        self.set_image_layer(image)
-
     def _objects_chosen(self) -> None:
         context = self.context
         if context is None:
             return
-        context.objects = (
-            None if self.objects_layer is None else weakref.ref(self.objects_layer)
-        )
+        context.keep(OBJECTS, self.objects_layer)
         for plane in tuple(context.opened):
             self._send_objects(plane)
 
@@ -153,34 +130,6 @@ class Controller(Jobs):
         report = self.report
         if self.plane is not None:
             self.say(self._hint(report))
-        self.changed.emit()
-
-    def _points_edited(self, edits: list[MarkEdit]) -> None:
-        self._edit_quietly(lambda engine, plane, o: engine.edit_marks(plane, edits, o))
-
-    def _point_elsewhere(self, place: Sequence[float], positive: bool) -> None:
-        if self.plane is None:
-            return
-        plane = self.plane.at(place)
-        edits: list[MarkEdit] = [AddMark(Mark(*plane.to_plane(place), positive))]
-        try:
-            self.edit(
-                lambda engine, plane, o: engine.edit_marks(plane, edits, o), plane=plane
-            )
-        except (ClickSegError, IndexError):
-            self.say("A click lies outside of the image and was left out.", "error")
-
-    def _hovered(self) -> None:
-        """Load the model when the mouse is about to click."""
-        if self._warmed == self.model_choice or self.context is None:
-            return
-        self._warmed = self.model_choice
-        engine, options = self.context.engine, self.current_options()
-        self._channel.chore(lambda _: engine.warm_up(options), self._warm_done)
-
-    def _warm_done(self, job: Job) -> None:
-        if job.error is not None:
-            self.failed(job.error)
         self.changed.emit()
 
     def _mask_painted(self) -> None:
@@ -206,16 +155,6 @@ class Controller(Jobs):
             answer=False,
         )
 
-    def _edit_quietly(
-        self,
-        work: Callable[[Engine, Plane, Options], Report],
-        *,
-        plane: Plane | None = None,
-        answer: bool = True,
-    ) -> None:
-        """Edit because of an event: what is wrong is told, not raised."""
-        self._guarded(lambda: self.edit(work, plane=plane, answer=answer))
-
     def _points_gone(self) -> None:
         self.say("The click layer is gone: press 'Add' or 'Take away' to go on.")
         self._drop_draft()
@@ -234,7 +173,7 @@ class Controller(Jobs):
         context = self.context
         if context is None:
             return
-        context.objects = None
+        context.keep(OBJECTS, None)
         for plane in tuple(context.opened):
             self._edit_quietly(
                 lambda engine, plane, o: engine.clear_labels(plane, o),

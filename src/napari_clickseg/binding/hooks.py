@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_clickseg.binding.marks import MarkEdit
+from napari_clickseg.binding.marks import Mark, MarkEdit
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -41,44 +41,26 @@ class Hooks:
         """Whether :meth:`_later` waits for the event loop."""
         raise NotImplementedError
 
-    def _layers_ready(self, new_mask: bool) -> None:
-        """React to our layers being complete; the mask may be new."""
-
     def _enter_image(self, image: Image) -> None:
         """React to another image to click on."""
 
     def _image_replaced(self, image: Image) -> None:
         """React to other data in the image layer."""
 
-    def _objects_chosen(self) -> None:
-        """React to another layer for the objects."""
-
     def _points_edited(self, edits: list[MarkEdit]) -> None:
         """React to clicks changed on the plane on screen."""
 
-    def _point_elsewhere(self, place: Sequence[float], positive: bool) -> None:
+    def _point_elsewhere(self, place: Sequence[float], mark: Mark) -> None:
         """React to a click put onto another plane."""
 
     def _hovered(self) -> None:
         """React to the mouse over the canvas, about to click."""
-
-    def _mask_painted(self) -> None:
-        """React to painting in the live mask."""
-
-    def _objects_painted(self) -> None:
-        """React to painting in the objects."""
 
     def _plane_changed(self) -> None:
         """React to another plane on screen."""
 
     def _points_gone(self) -> None:
         """React to the click layer being deleted."""
-
-    def _mask_gone(self) -> None:
-        """React to the mask layer being deleted."""
-
-    def _objects_gone(self) -> None:
-        """React to the objects layer being deleted."""
 
 
 def camera_of(viewer: ViewerModel) -> Any:

@@ -9,7 +9,7 @@ Labels layers, which know nothing of clicks; Enter is left to the polygon tool t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ KEYS = (
 
 
 def bind_keys(
-    layer: Layer, call: Callable[[str], None], *, points: bool
+    layer: Layer,
+    call: Callable[[str], None],
+    *,
+    points: bool,
+    keys: Sequence[Key] = KEYS,
 ) -> Callable[[], None]:
     """Bind all keys on one layer instance; returns how to take them off again.
 
@@ -71,11 +75,13 @@ def bind_keys(
         Called with the name of the action. It must not keep the viewer alive.
     points : bool
         Whether this is the Points layer.
+    keys : sequence of Key
+        Which.
     """
     bound: list[str] = []
-    for key in KEYS:
+    for key in keys:
         for name in (*key.keys, *(key.points_only if points else ())):
-            layer.bind_key(name, _presser(call, key.action), overwrite=True)
+            layer.bind_key(name, _presser(call, key), overwrite=True)
             bound.append(name)
 
     def unbind() -> None:
@@ -86,11 +92,11 @@ def bind_keys(
 
 
 def _presser(
-    call: Callable[[str], None], action: str
+    call: Callable[[str], None], key: Key
 ) -> Callable[[Layer], Generator[None, None, None] | None]:
     def pressed(_layer: Layer) -> None:
-        call(action)
+        call(key.action)
 
-    pressed.__name__ = f"clickseg_{action}"
-    pressed.__doc__ = next(key.text for key in KEYS if key.action == action)
+    pressed.__name__ = f"clickseg_{key.action}"
+    pressed.__doc__ = key.text
     return pressed

@@ -16,7 +16,9 @@ __all__ = ["apply_edits", "mark_of"]
 
 def mark_of(click: Click) -> Mark:
     """Return what the Points layer shows of a click."""
-    return Mark(click.row, click.col, click.positive, click.radius)
+    return Mark(
+        click.row, click.col, click.positive, click.radius, click.label, click.value
+    )
 
 
 def apply_edits(session: ClickSession, edits: Iterable[MarkEdit]) -> Change | None:
@@ -29,7 +31,12 @@ def apply_edits(session: ClickSession, edits: Iterable[MarkEdit]) -> Change | No
         if isinstance(edit, AddMark):
             mark = edit.mark
             change = session.add_click(
-                mark.position, mark.positive, radius=mark.radius, predict=False
+                mark.position,
+                mark.positive,
+                radius=mark.radius,
+                label=mark.label,
+                value=mark.value,
+                predict=False,
             )
         elif (index := _find(session, edit.mark)) is not None:
             change = _changed(session, index, edit)
@@ -48,9 +55,9 @@ def _changed(
 
 def _find(session: ClickSession, mark: Mark) -> int | None:
     """Return the newest click that is this mark, perhaps with another radius now."""
-    marks = [mark_of(click) for click in session.clicks]
-    for length in (4, 3):
+    marks, bare = [mark_of(c) for c in session.clicks], mark._replace(radius=None)
+    for same in (mark.__eq__, lambda other: other._replace(radius=None) == bare):
         for index in reversed(range(len(marks))):
-            if marks[index][:length] == mark[:length]:
+            if same(marks[index]):
                 return index
     return None

@@ -9,13 +9,22 @@ __all__ = ["AddMark", "Mark", "MarkEdit", "MoveMark", "RemoveMark", "edit_marks"
 
 
 class Mark(NamedTuple):
-    """One click as it is drawn: where, whether it adds or takes away, how far."""
+    """One click as it is drawn: where, what it asks for, how far it reaches."""
 
     row: float
     col: float
     positive: bool = True
     #: Attention radius in image pixels; None where the click has none of its own.
     radius: float | None = None
+    #: Label of the class that the pixel should have.
+    label: int | None = None
+    #: Value that the pixel should have.
+    value: float | None = None
+
+    @property
+    def wish(self) -> tuple[bool, int | None, float | None]:
+        """What it asks for, wherever it is."""
+        return self.positive, self.label, self.value
 
     @property
     def position(self) -> tuple[float, float]:
@@ -49,9 +58,9 @@ def edit_marks(old: Sequence[Mark], new: Sequence[Mark]) -> list[MarkEdit]:
     """Return what happened to a list of clicks, whichever tool did it.
 
     Clicks name themselves by where they are, not by their number, since the
-    session may have changed in between. A click that changed its sign is removed
-    and added. Applied to ``old`` in any faithful way the edits give the clicks of
-    ``new``, though perhaps in another order.
+    session may have changed in between. A click that asks for something else is
+    removed and added. Applied to ``old`` in any faithful way the edits give the clicks
+    of ``new``, though perhaps in another order.
     """
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
@@ -65,7 +74,7 @@ def edit_marks(old: Sequence[Mark], new: Sequence[Mark]) -> list[MarkEdit]:
         for was, now in zip(before, after, strict=True):
             if was == now:
                 continue
-            if was.positive == now.positive:
+            if was.wish == now.wish:
                 edits.append(MoveMark(was, now))
             else:
                 edits += [RemoveMark(was), AddMark(now)]

@@ -24,6 +24,7 @@ __all__ = [
     "follow_grid",
     "image_layers",
     "is_ours",
+    "takes_objects",
 ]
 
 CLICKS, MASK, OBJECTS = "Clicks", "Mask", "Objects"
@@ -39,6 +40,11 @@ def is_ours(layer: Layer, kind: str | None = None) -> bool:
     """Whether the plugin made this layer (of this kind)."""
     made = layer.metadata.get(MARK)
     return made is not None and kind in (None, made)
+
+
+def takes_objects(layer: Layer) -> bool:
+    """Whether a Labels layer can take committed objects: none of another part."""
+    return layer.metadata.get(MARK) in (None, OBJECTS)
 
 
 def image_layers(viewer: ViewerModel) -> list[Image]:

@@ -12,8 +12,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from napari_clickseg.binding.click_styles import (
+    NEGATIVE,
+    POSITIVE,
+    SCREEN_SIZE,
+    ClickStyle,
+    SignStyle,
+)
 from napari_clickseg.binding.marks import Mark, MarkEdit, edit_marks
 from napari_clickseg.binding.planes import Plane
 
@@ -26,12 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NEGATIVE", "POSITIVE", "ClickPoints", "new_points_keywords"]
 
-SIGN, RADIUS = "sign", "radius"
-POSITIVE, NEGATIVE = "positive", "negative"
-COLORS = {POSITIVE: "#1baf5c", NEGATIVE: "#f0442e"}
-SYMBOLS = {POSITIVE: "disc", NEGATIVE: "x"}
-#: Points keep this size on screen, in pixels, at any zoom.
-SCREEN_SIZE = 11
 #: A press this near to a click (screen pixels) takes hold of it.
 GRAB_DISTANCE = 9.0
 #: napari takes a press for a click while the mouse moves less than this.
@@ -41,37 +41,10 @@ SIGN_MODIFIERS = frozenset({"Shift", "Control"})
 LEFT_BUTTON, RIGHT_BUTTON = 1, 2
 
 
-def new_points_keywords(ndim: int) -> dict[str, Any]:
+def new_points_keywords(ndim: int, style: ClickStyle | None = None) -> dict[str, Any]:
     """Return the arguments for ``viewer.add_points`` of an empty click layer."""
-    return {
-        "data": np.empty((0, ndim)),
-        "ndim": ndim,
-        "features": _features([]),
-        "feature_defaults": {SIGN: POSITIVE, RADIUS: np.nan},
-        "face_color": SIGN,
-        "face_color_cycle": COLORS,
-        "border_color": "white",
-        "border_width": 0.12,
-        "size": SCREEN_SIZE,
-        "symbol": SYMBOLS[POSITIVE],
-        "opacity": 1.0,
-    }
-
-
-def _features(marks: Sequence[Mark]) -> dict[str, NDArray[Any]]:
-    """Return the table that napari shows beside the clicks."""
-    signs = [POSITIVE if mark.positive else NEGATIVE for mark in marks]
-    radii = [np.nan if mark.radius is None else mark.radius for mark in marks]
-    return {SIGN: np.array(signs, dtype=object), RADIUS: np.array(radii, dtype=float)}
-
-
-def _radius(value: Any) -> float | None:
-    """Return a radius of the table; None where there is none to speak of."""
-    try:
-        radius = float(value)
-    except (TypeError, ValueError):
-        return None
-    return radius if radius > 0 and np.isfinite(radius) else None
+    keywords = (style or SignStyle()).keywords()
+    return {"data": np.empty((0, ndim)), "ndim": ndim, **keywords}
 
 
 class ClickPoints:
@@ -85,19 +58,24 @@ class ClickPoints:
         Called with the edits that the user (or a script) made to the layer on the
         plane that is shown.
     on_elsewhere : callable
-        Called with a position (n-D) and sign that were put onto another plane.
+        Called with a position (n-D) and the click that was put there, which is on
+        another plane.
     on_hover : callable
         Called when the mouse moves over the canvas while the layer is active.
+    style : ClickStyle, optional
+        How clicks look and what the table says of them; by default their signs.
     """
 
     def __init__(
         self,
         layer: Points,
         on_edits: Callable[[list[MarkEdit]], None],
-        on_elsewhere: Callable[[tuple[float, ...], bool], None],
+        on_elsewhere: Callable[[tuple[float, ...], Mark], None],
         on_hover: Callable[[], None],
+        style: ClickStyle | None = None,
     ) -> None:
         self.layer = layer
+        self.style: ClickStyle = style or SignStyle()
         self.positive = True
         #: Diameter of a click on screen, in pixels.
         self.screen_size: float = SCREEN_SIZE
@@ -139,10 +117,9 @@ class ClickPoints:
             layer = self.layer
             layer.selected_data = set()
             layer.data = np.array(places).reshape(len(places), layer.ndim)
-            features = _features(marks)
-            layer.features = features
+            layer.features = self.style.features(marks)
             if marks:
-                layer.symbol = [SYMBOLS[sign] for sign in features[SIGN]]
+                layer.symbol = [self.style.symbol(mark) for mark in marks]
             layer.refresh()
         self.show_reach()
 
@@ -205,15 +182,13 @@ class ClickPoints:
             return None if len(layer.data) else ()
         if len(layer.features) != len(layer.data):
             return None  # in the middle of a change
-        signs = list(layer.features.get(SIGN, []))
-        radii = list(layer.features.get(RADIUS, []))
+        table = {name: list(layer.features[name]) for name in layer.features}
         marks = []
         for index, place in enumerate(layer.data):
-            positive = index >= len(signs) or signs[index] != NEGATIVE
-            radius = _radius(radii[index]) if index < len(radii) else None
             if not plane.holds(place):
                 return None
-            marks.append(Mark(*plane.to_plane(place), positive, radius))
+            cells = {name: column[index] for name, column in table.items()}
+            marks.append(self.style.mark(*plane.to_plane(place), cells))
         return tuple(marks)
 
     def _data_changed(self, event: Any) -> None:
@@ -260,29 +235,35 @@ class ClickPoints:
         if here.all():
             return
         features = layer.features.reset_index(drop=True)
-        away = [
-            (tuple(float(x) for x in layer.data[i]), features[SIGN][i] != NEGATIVE)
-            for i in np.flatnonzero(~here)
-        ]
+        away = []
+        for i in np.flatnonzero(~here):
+            place = tuple(float(x) for x in layer.data[i])
+            cells = {name: features[name][i] for name in features}
+            away.append((place, self.style.mark(*plane.to_plane(place), cells)))
         layer.data = layer.data[here].reshape(-1, layer.ndim)
         layer.features = features[here].reset_index(drop=True)
-        for place, positive in away:
-            self._on_elsewhere(place, positive)
+        for place, mark in away:
+            self._on_elsewhere(place, mark)
 
     def _draw_symbols(self, marks: Sequence[Mark]) -> None:
-        wanted = [SYMBOLS[POSITIVE if m.positive else NEGATIVE] for m in marks]
+        wanted = [self.style.symbol(mark) for mark in marks]
         if wanted and [str(s) for s in self.layer.symbol] != wanted:
             self.layer.symbol = wanted
 
     # -------------------------------------------------------------------- mouse
 
     def _set_next(self) -> None:
-        """Tell napari sign and radius of the click that is put down now."""
-        sign = POSITIVE if self.positive != self._turned else NEGATIVE
-        radius = np.nan if self._next_radius is None else self._next_radius
+        """Tell napari what the click that is put down now asks for."""
+        mark = self._next_mark(self._next_radius)
+        defaults = {
+            name: column[0] for name, column in self.style.features([mark]).items()
+        }
         with self._quietly(), self.layer.block_update_properties():
-            self.layer.feature_defaults = {SIGN: sign, RADIUS: radius}
-            self.layer.current_symbol = SYMBOLS[sign]
+            self.layer.feature_defaults = defaults
+            self.layer.current_symbol = self.style.symbol(mark)
+
+    def _next_mark(self, radius: float | None) -> Mark:
+        return self.style.next_mark(self.positive != self._turned, radius)
 
     def _swallow(self) -> None:
         """Take back the point that napari added on top of one that was pressed."""
@@ -355,8 +336,8 @@ class ClickPoints:
         radius = float(np.hypot(here[0] - begin[0], here[1] - begin[1]))
         if radius <= 0.0:
             return None
-        positive = self.positive != self._turned
-        self.reach.show(plane, Mark(*begin, positive, radius))
+        mark = self._next_mark(radius)._replace(row=begin[0], col=begin[1])
+        self.reach.show(plane, mark)
         return radius
 
     def _put(self, place: Any, radius: float | None) -> None:

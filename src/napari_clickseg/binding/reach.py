@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from napari_clickseg.binding.marks import Mark
 from napari_clickseg.binding.planes import Plane
-from napari_clickseg.binding.points import COLORS, NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -40,12 +39,18 @@ class Reach:
         The layer of clicks.
     wanted : callable
         Says whether radii have a meaning now; must not keep the viewer alive.
+    colour : callable
+        Returns the colour of a click.
     """
 
     def __init__(
-        self, viewer: ViewerModel, layer: Points, wanted: Callable[[], bool]
+        self,
+        viewer: ViewerModel,
+        layer: Points,
+        wanted: Callable[[], bool],
+        colour: Callable[[Mark], str],
     ) -> None:
-        self._layer, self._wanted = layer, wanted
+        self._layer, self._wanted, self._colour = layer, wanted, colour
         window = getattr(viewer, "window", None)
         # The canvas holds the viewer, which may be freed before this is.
         self._canvas = _canvas(window)
@@ -69,8 +74,7 @@ class Reach:
         if mark is None or plane is None:
             self._draw(None, "")
         else:
-            color = COLORS[POSITIVE if mark.positive else NEGATIVE]
-            self._draw(self._outline(plane, mark), color)
+            self._draw(self._outline(plane, mark), self._colour(mark))
 
     def hide(self) -> None:
         """Draw no circle."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.engine import Engine
-from napari_clickseg.binding.jobs import Context
+from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.binding.writing import box_reader
@@ -50,7 +50,7 @@ class Saving(Controller):
         )
         self.ask(plane)
 
-    def apply(self, context: Context, report: Report) -> None:
+    def apply(self, context: Context[Engine], report: Report) -> None:
         """Show what a job did, and keep it on disk where it is worth it."""
         super().apply(context, report)
         change = report.change

@@ -1,96 +1,44 @@
-"""Which layers of a viewer play which part, and what happens to them.
+"""The layers of click segmentation: clicks, the live mask, committed objects.
 
-A :class:`Stage` adds and removes layers, follows the plane on screen and notices
-what the user does to the layers. What follows from that is for its subclass.
-It holds the viewer weakly, so that a closed viewer can be freed.
+A :class:`Stage` adds and removes them and notices what the user does to them. What
+follows from that is for its subclass.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.binding import own_layers
-from napari_clickseg.binding.hooks import Hooks, camera_of, connected
-from napari_clickseg.binding.keys import bind_keys
-from napari_clickseg.binding.painting import watch_painting
-from napari_clickseg.binding.planes import (
-    Plane,
-    PlaneImage,
-    data_shape,
-    displayed_plane,
-    plane_image,
-)
-from napari_clickseg.binding.points import ClickPoints
-from napari_clickseg.errors import ClickSegError, ImageError
+from napari_clickseg.binding.engine import Engine
+from napari_clickseg.binding.hooks import connected
+from napari_clickseg.binding.image_jobs import ImageJobs
+from napari_clickseg.binding.planes import data_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Points
+    from napari.layers import Labels, Layer
+
+    from napari_clickseg.binding.shelf import ModelShelf
+    from napari_clickseg.worker import Channel
 
 __all__ = ["Stage"]
 
-MAX_CHANNELS = 3
 
+class Stage(ImageJobs[Engine]):
+    """The layers of one viewer; parameters as of :class:`ImageJobs`."""
 
-class Stage(Hooks):
-    """The layers of one viewer.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer itself, not a proxy of it.
-    """
-
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = weakref.ref(viewer)
-        self.image_layer: Image | None = None
-        self.points: ClickPoints | None = None
+    def __init__(
+        self, viewer: ViewerModel, channel: Channel, shelf: ModelShelf
+    ) -> None:
         self.mask_layer: Labels | None = None
         self.objects_layer: Labels | None = None
-        self.plane: Plane | None = None
-        self.use_channels = False
-        self._quiet = 0
         self._objects_touched = False
-        self._image_stops: list[Callable[[], None]] = []
-        self._points_stops: list[Callable[[], None]] = []
         self._mask_stops: list[Callable[[], None]] = []
         self._objects_stops: list[Callable[[], None]] = []
-        layers, dims = viewer.layers.events, viewer.dims.events
-        # After napari's own listeners, for which the layer must be settled first.
-        layers.inserted.connect(self._layer_inserted, position="last")
-        layers.removed.connect(self._layer_removed, position="last")
-        for name in ("current_step", "order", "ndisplay"):
-            getattr(dims, name).connect(self._plane_maybe_changed, position="last")
-        camera_of(viewer).events.zoom.connect(self._zoomed)
-
-    @property
-    def viewer(self) -> ViewerModel:
-        """The viewer.
-
-        Raises
-        ------
-        ImageError
-            If it is gone.
-        """
-        viewer = self._viewer()
-        if viewer is None:
-            raise ImageError("The viewer of these clicks is closed: open another.")
-        return viewer
-
-    @property
-    def in_view(self) -> bool:
-        """Whether the image is still in the viewer (which may be closing)."""
-        viewer = self._viewer()
-        return viewer is not None and self.image_layer in viewer.layers
+        super().__init__(viewer, channel, shelf)
 
     # -------------------------------------------------------------------- choosing
-
-    def images(self) -> list[Image]:
-        """Return the images to choose from, top first."""
-        return own_layers.image_layers(self.viewer)
 
     def objects_choices(self) -> list[Labels]:
         """Return the Labels layers that can take the objects of the image."""
@@ -102,34 +50,9 @@ class Stage(Hooks):
             for layer in self.viewer.layers
             if isinstance(layer, Labels)
             and image is not None
-            and not own_layers.is_ours(layer, own_layers.MASK)
+            and own_layers.takes_objects(layer)
             and tuple(layer.data.shape) == data_shape(image)
         ]
-
-    def choose_image(self) -> Image | None:
-        """Return the image that is selected, or else the topmost visible one."""
-        images = self.images()
-        active = self.viewer.layers.selection.active
-        if active in images:
-            return active
-        visible = [image for image in images if image.visible]
-        return (visible or images or [None])[0]
-
-    def set_image_layer(self, image: Image | None) -> None:
-        """Click on this image from now on; None: on none."""
-        if image is self.image_layer:
-            return
-        self._leave_image()
-        self.image_layer = image
-        if image is not None:
-            self._image_stops = [
-                connected(image.events.data, self._image_data_changed),
-                connected(image.events.name, self._tell_changed),
-            ]
-            self._follow_plane()
-            self._enter_image(image)
-            self.make_ready()
-        self.changed.emit()
 
     def set_objects_layer(self, layer: Labels | None, *, tell: bool = True) -> None:
         """Put committed objects into this layer; None: into a new one of ours.
@@ -150,10 +73,7 @@ class Stage(Hooks):
                 connected(layer.events.name, self._tell_changed),
             ]
             if own_layers.is_ours(layer) and self.image_layer is not None:
-                self._objects_stops += [
-                    own_layers.follow_grid(self.image_layer, layer),
-                    bind_keys(layer, self._key_caller(), points=False),
-                ]
+                self._objects_stops += self._tie(layer)
         if tell:
             self._objects_chosen()
         self.changed.emit()
@@ -177,137 +97,27 @@ class Stage(Hooks):
         self._zoomed()
         self.activate()
 
-    def activate(self) -> None:
-        """Select the click layer in the mode that adds clicks."""
-        if self.points is not None:
-            layer = self.points.layer
-            self.viewer.layers.selection.active = layer
-            layer.mode = "add"
-
-    def plane_source(self) -> PlaneImage:
-        """Return what the session reads of the plane on screen.
-
-        Raises
-        ------
-        ImageError
-            If there is no image, or no plane of it on screen.
-        """
-        if self.image_layer is None:
-            raise ImageError("There is no image yet: open one in napari first.")
-        if self.plane is None:
-            displayed_plane(self.viewer, self.image_layer)  # says what is wrong
-            raise ImageError("No plane of the image is on screen.")
-        return plane_image(self.channel_layers(), self.plane)
-
-    def channel_layers(self, image: Image | None = None) -> list[Image]:
-        """Return the layers that the model sees: the image, or visible channels."""
-        image = image or self.image_layer
-        if image is None:
-            return []
-        if not self.use_channels or image.rgb:
-            return [image]
-        shape = data_shape(image)
-        others = [
-            layer
-            for layer in self.images()
-            if layer is not image
-            and layer.visible
-            and not layer.rgb
-            and data_shape(layer) == shape
-        ]
-        return [image, *others][:MAX_CHANNELS]
-
-    def close(self) -> None:
-        """Let go of all layers and of the viewer; they stay as they are."""
-        self._forget_layers()
-        self._stop(self._image_stops)
-        self.image_layer = None
-        viewer = self._viewer()
-        if viewer is not None:
-            layers, dims = viewer.layers.events, viewer.dims.events
-            layers.inserted.disconnect(self._layer_inserted)
-            layers.removed.disconnect(self._layer_removed)
-            for name in ("current_step", "order", "ndisplay"):
-                getattr(dims, name).disconnect(self._plane_maybe_changed)
-            camera_of(viewer).events.zoom.disconnect(self._zoomed)
-
-    def _take_points(self, layer: Points) -> None:
-        assert self.image_layer is not None
-        points = ClickPoints(
-            layer, self._points_edited, self._point_elsewhere, self._hovered
-        )
-        self.points = points
-        self._points_stops += [
-            points.disconnect,
-            own_layers.follow_grid(self.image_layer, layer),
-            bind_keys(layer, self._key_caller(), points=True),
-        ]
-
     def _take_mask(self, layer: Labels) -> None:
-        assert self.image_layer is not None
         self.mask_layer = layer
         self._mask_stops += [
             *self._watch_painting(layer, self._mask_painted),
-            own_layers.follow_grid(self.image_layer, layer),
-            bind_keys(layer, self._key_caller(), points=False),
+            *self._tie(layer),
         ]
 
     def _forget_layers(self) -> None:
-        for stops in (self._points_stops, self._mask_stops, self._objects_stops):
+        for stops in (self._mask_stops, self._objects_stops):
             self._stop(stops)
-        self.points = self.mask_layer = self.objects_layer = None
-        self.plane = None
+        self.mask_layer = self.objects_layer = None
+        super()._forget_layers()
 
-    def _leave_image(self) -> None:
-        """Take the click and mask layers away; the objects stay."""
-        points = None if self.points is None else self.points.layer
-        ours = [layer for layer in (points, self.mask_layer) if layer is not None]
-        self._forget_layers()
-        self._stop(self._image_stops)
-        viewer = self.viewer
-        with self._quietly():
-            for layer in ours:
-                if layer in viewer.layers:
-                    viewer.layers.remove(layer)
-
-    @staticmethod
-    def _stop(stops: list[Callable[[], None]]) -> None:
-        while stops:
-            stops.pop()()
+    def _passing_layers(self) -> list[Layer]:
+        ours = super()._passing_layers()
+        return ours if self.mask_layer is None else [*ours, self.mask_layer]
 
     # --------------------------------------------------------------------- events
 
-    @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """Do not take our own changes for the user's."""
-        self._quiet += 1
-        try:
-            yield
-        finally:
-            self._quiet -= 1
-
-    def _layer_inserted(self, event: Any) -> None:
-        if self._quiet:
-            return
-        if self.image_layer is None and event.value in self.images():
-            self._later(self._choose_if_none)
-        self.changed.emit()
-
-    def _choose_if_none(self) -> None:
-        if self.image_layer is None:
-            self.set_image_layer(self.choose_image())
-
-    def _layer_removed(self, event: Any) -> None:
-        if self._quiet:
-            return
-        layer = event.value
-        if layer is self.image_layer:
-            self._later(self._image_gone)
-        elif self.points is not None and layer is self.points.layer:
-            self._stop(self._points_stops)
-            self.points = None
-            self._points_gone()
-        elif layer is self.mask_layer:
+    def _answer_layer_gone(self, layer: Layer) -> None:
+        if layer is self.mask_layer:
             self._stop(self._mask_stops)
             self.mask_layer = None
             self._mask_gone()
@@ -315,73 +125,31 @@ class Stage(Hooks):
             self._stop(self._objects_stops)
             self.objects_layer = None
             self._objects_gone()
-        self.changed.emit()
 
-    def _image_gone(self) -> None:
-        if self.image_layer is not None and self.image_layer not in self.viewer.layers:
-            self.set_image_layer(None)
-            self.set_image_layer(self.choose_image())
-
-    def _image_data_changed(self, _event: Any = None) -> None:
-        image = self.image_layer
-        if image is not None:
-            self._image_replaced(image)
-
-    def _plane_maybe_changed(self, _event: Any = None) -> None:
-        self._follow_plane()
-
-    def _zoomed(self, _event: Any = None) -> None:
-        if self.points is not None:
-            self.points.fit_zoom(float(camera_of(self.viewer).zoom))
-
-    def _follow_plane(self) -> None:
-        image = self.image_layer
-        if image is None:
-            return
-        plane, trouble = None, ""
-        try:
-            plane = displayed_plane(self.viewer, image)
-        except ClickSegError as error:
-            trouble = str(error)
-        if plane != self.plane:
-            self.plane = plane
-            self._plane_changed()
-        if trouble:
-            self.say(trouble, "error")
-
-    def _watch_painting(
-        self, layer: Labels, painted: Callable[[], None]
-    ) -> list[Callable[[], None]]:
-        """Call ``painted`` after the user has painted; returns how to stop."""
-        this = weakref.ref(self)
-
-        def look() -> None:
-            stage = this()
-            if stage is not None and layer in (stage.mask_layer, stage.objects_layer):
-                painted()
-
-        return watch_painting(
-            layer,
-            look,
-            later=self._later,
-            defers=lambda: self._defers,
-            quiet=lambda: bool(self._quiet),
-        )
+    def painted_layers(self) -> list[Labels | None]:
+        """Return the layers in which painting means something now."""
+        return [self.mask_layer, self.objects_layer]
 
     def _objects_maybe_touched(self, _event: Any = None) -> None:
         if not self._quiet:
             self._objects_touched = True
 
-    def _tell_changed(self, _event: Any = None) -> None:
-        self.changed.emit()
+    # ------------------------------------------------- what the subclass makes of it
 
-    def _key_caller(self) -> Callable[[str], None]:
-        """Return what a key calls; it does not keep this object alive."""
-        this = weakref.ref(self)
+    def _layers_ready(self, new_mask: bool) -> None:
+        """React to our layers being complete; the mask may be new."""
 
-        def call(action: str) -> None:
-            stage = this()
-            if stage is not None:
-                stage.act(action)
+    def _objects_chosen(self) -> None:
+        """React to another layer for the objects."""
 
-        return call
+    def _mask_painted(self) -> None:
+        """React to painting in the live mask."""
+
+    def _objects_painted(self) -> None:
+        """React to painting in the objects."""
+
+    def _mask_gone(self) -> None:
+        """React to the mask layer being deleted."""
+
+    def _objects_gone(self) -> None:
+        """React to the objects layer being deleted."""
