@@ -518,3 +518,41 @@ def test_predict_without_a_session() -> None:
 
 def test_segmentation_is_as_it_was() -> None:
     assert type(ClickSession()) is ClickSession
+
+
+def test_modes_change_in_between_and_every_wish_keeps_its_own(tmp_path: Path) -> None:
+    made = session("matting")
+    made.add_click((10, 10), value=0.7)
+    clicked = made.result.copy()
+    made.mode = "push"
+    made.add_click((25, 30), positive=False)
+    assert made.result[25, 30] < clicked[25, 30]
+    made.mode = "click"
+    made.add_click((14, 25), value=0.4)
+    last = made.result.copy()
+    assert last[14, 25] == pytest.approx(0.4, abs=0.06)
+    steps = [(step.count, step.mode) for step in made.state.draft.steps[-3:]]
+    assert steps == [(1, "click"), (2, "push"), (3, "click")]
+
+    made.move_click(0, (12, 12))  # answers all three again, each in its mode
+    assert made.result[12, 12] == pytest.approx(0.7, abs=0.06)
+    made.undo()
+    np.testing.assert_array_equal(made.result, last)
+    again = cs.ClickSession.load(made.save(tmp_path / "it.clickseg"), made.image)
+    np.testing.assert_array_equal(again.result, last)
+    np.testing.assert_allclose(again.replay(made.model).result, last, atol=1e-5)
+    made.undo()
+    made.undo()
+    np.testing.assert_array_equal(made.result, clicked)
+
+
+def test_an_answer_tells_of_clicks_by_their_own_numbers() -> None:
+    made = session("matting")
+    made.mode = "push"
+    made.add_click((25, 30))
+    made.mode = "click"
+    made.refinement = RefinementSettings.of("none")
+    change = made.add_click((10, 10), value=0.123)
+    assert change.unsatisfied in ((), (1,)), "the second of all clicks"
+    made.add_click((10, 10), value=0.9)
+    assert 1 in made.change.contradicted

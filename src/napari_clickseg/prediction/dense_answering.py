@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +68,20 @@ class DenseAnswer:
         values = self.values.view()
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
+
+    def of(self, indices: Sequence[int]) -> DenseAnswer:
+        """Return the answer by the numbers that its clicks have among all clicks.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Number among all of each click that was asked with.
+        """
+        numbers = {
+            name: tuple(indices[i] for i in getattr(self, name))
+            for name in ("unsatisfied", "corrected", "contradicted")
+        }
+        return replace(self, **numbers)
 
     @property
     def probability(self) -> NDArray[Any]:

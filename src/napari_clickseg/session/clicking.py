@@ -203,11 +203,15 @@ class ClickingSession(CommittingSession):
     ) -> Change:
         """Change the clicks; with the answer, or not at all if that fails."""
         state = self.state
-        draft = begun(state.draft.edited(edit))
+        draft = begun(self._ready(state.draft).edited(edit))
         asking = self.asking()
         if predict:
             draft = draft.answered(asking, settle is not False, self.visible)
         return self._moments.record(kind, replace(state, draft=draft), asking=asking)
+
+    def _ready(self, draft: Draft) -> Draft:
+        """Return a draft that is about to be edited."""
+        return draft
 
     def _answer(
         self,

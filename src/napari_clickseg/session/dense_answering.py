@@ -150,7 +150,8 @@ class DenseAsking(Asking):
     Parameters
     ----------
     answering : DenseAnswering
-    task : Task
+    task_in : callable
+        Returns the task in a mode.
     image, told, cancelled
         See :class:`napari_clickseg.session.answering.Asking`.
     """
@@ -158,19 +159,20 @@ class DenseAsking(Asking):
     def __init__(
         self,
         answering: DenseAnswering,
-        task: Task,
+        task_in: Callable[[str], Task],
         image: ImageSource,
         told: list[str],
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(answering, image, told, cancelled)
-        self._task = task
+        self._task_in = task_in
 
     def __call__(  # type: ignore[override]
         self,
         clicks: Clicks,
         state: DenseState | None,
         *,
+        mode: str = "click",
         trimap: NDArray[np.uint8] | None = None,
         painted: NDArray[Any] | None = None,
     ) -> DenseAnswer:
@@ -185,7 +187,7 @@ class DenseAsking(Asking):
             self._image,
             clicks,
             state,
-            task=self._task,
+            task=self._task_in(mode),
             trimap=trimap,
             painted=painted,
             cancelled=self._cancelled,

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.clicks import Click
+from napari_clickseg.clicks import Click, check_inside
 from napari_clickseg.errors import ClickError, SessionError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.dense_settings import DenseSettings
@@ -53,7 +53,7 @@ class DenseBase(ClickSession):
         **task_options: Any,
     ) -> None:
         self._options = TaskOptions(task, mode, classes, task_options)
-        self._made: tuple[Any, Any] | None = None
+        self._made: dict[str, tuple[Any, Any]] = {}
         self.overlap = "keep"
         self.visible = None
         if not isinstance(model, DenseAnswering):
@@ -77,15 +77,31 @@ class DenseBase(ClickSession):
     @property
     def task(self) -> Any:  # type: ignore[override]
         """What clicks mean; known once the model is loaded."""
-        model = self.model
-        if self._made is None or self._made[0] is not model:
-            self._made = model, self._options.task(model)
-        return self._made[1]
+        return self.task_in(self.mode)
+
+    def task_in(self, mode: str) -> Any:
+        """Return what clicks mean in a mode."""
+        model, made = self.model, self._made.get(mode)
+        if made is None or made[0] is not model:
+            made = self._made[mode] = model, self._options.in_mode(mode).task(model)
+        return made[1]
 
     @property
     def mode(self) -> str:
-        """``"click"``, ``"push"`` or ``"stroke"``."""
+        """``"click"``, ``"push"`` or ``"stroke"``: how the next wish is told.
+
+        May be changed at any time; what was asked for stays as it was meant.
+
+        Raises
+        ------
+        SettingsError
+            If the task has no such mode.
+        """
         return self._options.mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        self._options = self._options.in_mode(mode)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -124,7 +140,7 @@ class DenseBase(ClickSession):
     def resume(self, state: Any, notices: Iterable[str] = ()) -> None:
         """Continue from a state; the history begins here."""
         if state.draft.blank:
-            state = replace(state, draft=DenseDraft(each=self.mode == "push"))
+            state = replace(state, draft=DenseDraft(mode=self.mode))
         self._notices = list(notices)
         self._planes: dict[str, tuple[object, NDArray[Any]]] = {}
         self._moments = DenseMoments(state, self.mask_of)
@@ -132,7 +148,9 @@ class DenseBase(ClickSession):
     def asking(self, cancelled: Callable[[], bool] | None = None) -> DenseAsking:
         """Return what asks the model about the image."""
         image = self.image
-        return DenseAsking(self._answering, self.task, image, self._notices, cancelled)
+        return DenseAsking(
+            self._answering, self.task_in, image, self._notices, cancelled
+        )
 
     # -- what stands -----------------------------------------------------------
 
@@ -225,10 +243,19 @@ class DenseBase(ClickSession):
     def _checked(self, click: Click) -> Click:
         if self.mode == "stroke":
             raise ClickError(
-                "Stroke mode takes painted pixels: call paint(labels). For clicks make "
-                "the session with mode='click'."
+                "Stroke mode takes painted pixels: call paint(labels). For clicks set "
+                "mode to 'click'."
             )
-        return super()._checked(click)
+        check_inside(click, self.shape)
+        # A click of another mode may be moved, too.
+        wished = click.label is not None or click.value is not None
+        self.task_in("click" if wished else self.mode).check_click(click)
+        return click
+
+    def _ready(self, draft: Draft) -> Draft:
+        assert isinstance(draft, DenseDraft)
+        mode = "click" if self.mode == "stroke" else self.mode
+        return draft if draft.mode == mode else replace(draft, mode=mode)
 
     def _only(self, task: str, what: str) -> None:
         if self._options.name != task:

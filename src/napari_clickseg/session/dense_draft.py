@@ -22,14 +22,17 @@ DenseAsk = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class DenseStep(Step):
-    """One time the model is asked, with what was painted by then.
+    """One time the model is asked.
 
     Parameters
     ----------
+    mode : str
+        ``"click"``, ``"push"`` or ``"stroke"``: what is new then.
     painted : ndarray, shape (H, W), or None
-        Labels of classes where they were painted, else 0.
+        For strokes: labels of classes where they were painted by then, else 0.
     """
 
+    mode: str = "click"
     painted: NDArray[Any] | None = None
 
 
@@ -38,21 +41,21 @@ class DenseDraft(Draft):
     """The map in work, never changed in place.
 
     As for masks (see :class:`napari_clickseg.session.draft.Draft`): all that is
-    asked for, as it stands, is answered one after the other. Another trimap is another
-    question: all of it is asked again.
+    asked for, as it stands, is answered one after the other, each in its mode. Another
+    trimap is another question: all of it is asked again.
 
     Parameters
     ----------
     trimap : ndarray, shape (H, W), uint8, or None
         What matting knows.
-    each : bool
-        Every click is answered by itself, as pushes are: none is skipped.
+    mode : str
+        Mode of what is asked for next.
     taken : Committed or None
         What it was, for a map that was opened again.
     """
 
     trimap: NDArray[np.uint8] | None = None
-    each: bool = False
+    mode: str = "click"
     taken: Committed | None = None
 
     @property
@@ -64,29 +67,47 @@ class DenseDraft(Draft):
     @property
     def painted(self) -> NDArray[Any] | None:
         """All strokes so far."""
-        last = self.steps[-1] if self.steps else None
-        return last.painted if isinstance(last, DenseStep) else None
+        for step in reversed(self.steps):
+            if isinstance(step, DenseStep) and step.painted is not None:
+                return step.painted
+        return None
+
+    def mode_of(self, index: int) -> str:
+        """Return the mode in which a click was made: that of its first answer."""
+        for step in self.steps:
+            if step.count > index:
+                return _mode(step)
+        return self.mode
 
     def edited(self, edit: ClickEdit) -> DenseDraft:
         """Return the draft after a change of its clicks, not answered yet."""
-        draft = super().edited(edit)
-        assert isinstance(draft, DenseDraft)
-        if not draft.steps and not self.blank:
+        clicks = edit.apply(self.clicks)
+        kept, later = self._what_follows(edit, len(clicks))
+        steps = [step for step in self.steps if step.count <= kept]
+        for step in later:
+            newest = steps[-1].count if steps else 0
+            if step.count > newest or _mode(step) == "stroke":
+                steps.append(replace(step, prediction=None))
+        if clicks and not (steps and steps[-1].count == len(clicks)):
+            steps.append(DenseStep(len(clicks), mode=self.mode))
+        if not steps and not self.blank:
             # Nothing is asked for any more: what the network says by itself.
-            draft = replace(draft, steps=(Step(0),))
-        return draft
+            steps = [DenseStep(0, mode=self.mode)]
+        return replace(self, clicks=clicks, steps=tuple(steps)).shown()
 
     def with_trimap(self, trimap: NDArray[np.uint8]) -> DenseDraft:
         """Return the draft with another trimap, not answered yet."""
         steps = tuple(replace(step, prediction=None) for step in self.steps)
-        return replace(self, trimap=trimap, steps=steps or (Step(0),))
+        begun = steps or (DenseStep(0, mode=self.mode),)
+        return replace(self, trimap=trimap, steps=begun)
 
     def with_strokes(self, painted: NDArray[Any]) -> DenseDraft:
         """Return the draft with all strokes there are now, not answered yet."""
         steps = list(self.steps)
-        if steps and isinstance(steps[-1], DenseStep) and self.pending:
+        if steps and _mode(steps[-1]) == "stroke" and self.pending:
             steps.pop()  # strokes that nobody waited for are answered together
-        return replace(self, steps=(*steps, DenseStep(0, painted=painted)))
+        stroke = DenseStep(len(self.clicks), mode="stroke", painted=painted)
+        return replace(self, steps=(*steps, stroke))
 
     def answered(
         self,
@@ -106,12 +127,7 @@ class DenseDraft(Draft):
         for i in range(known, len(steps)):
             step = steps[i]
             before = steps[i - 1].prediction if i else None
-            prediction = ask(
-                self.clicks[: step.count],
-                None if before is None else before.state,
-                trimap=self.trimap,
-                painted=step.painted if isinstance(step, DenseStep) else None,
-            )
+            prediction = self._asked(ask, step, before)
             steps[i] = replace(
                 step, settle=settle is not False, visible=visible, prediction=prediction
             )
@@ -129,10 +145,30 @@ class DenseDraft(Draft):
         assert isinstance(draft, DenseDraft)
         return draft
 
+    def _asked(self, ask: DenseAsk, step: Step, before: Any) -> Any:
+        """Return the answer to a step: to those of its clicks that are of its mode."""
+        mode = _mode(step)
+        chosen = [i for i in range(step.count) if self.mode_of(i) == mode]
+        answer = ask(
+            tuple(self.clicks[i] for i in chosen),
+            None if before is None else before.state,
+            mode=mode,
+            trimap=self.trimap,
+            painted=step.painted if isinstance(step, DenseStep) else None,
+        )
+        return answer if chosen == list(range(step.count)) else answer.of(chosen)
+
     def _what_follows(self, edit: ClickEdit, count: int) -> tuple[int, list[Step]]:
-        if self.each and isinstance(edit, AddClick) and edit.index == len(self.clicks):
-            return edit.index, []
+        if isinstance(edit, AddClick) and edit.index == len(self.clicks):
+            waiting = self.steps[-1:] if self.pending else ()
+            # Pushes are answered each by itself, and so is what came in another mode.
+            if any({_mode(step), self.mode} != {"click"} for step in waiting):
+                return edit.index, []
         return super()._what_follows(edit, count)
+
+
+def _mode(step: Step) -> str:
+    return step.mode if isinstance(step, DenseStep) else "click"
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +225,7 @@ class DenseMoment(State):
 
     def begun_anew(self) -> DenseDraft:
         """Return an empty draft of the same kind."""
-        return DenseDraft(each=self.draft.each)
+        return DenseDraft(mode=self.draft.mode)
 
     def with_result(self, new: Committed) -> DenseMoment:
         """Return the moment with one more kept, and nothing in work."""

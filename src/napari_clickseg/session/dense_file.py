@@ -27,7 +27,7 @@ from napari_clickseg.session.packing import Arrays, pack_patch, unpack_patch
 from napari_clickseg.session.patches import Patch
 
 #: Above those of masks, so that programs that know only these say what to do.
-VERSION = 4
+VERSION = 5
 _OWN = "dense.json"
 
 
@@ -130,7 +130,7 @@ def _pack_draft(draft: DenseDraft, arrays: Arrays) -> dict[str, Any]:
     return {
         "clicks": [click.to_dict() for click in draft.clicks],
         "trimap": arrays.put(draft.trimap),
-        "each": draft.each,
+        "mode": draft.mode,
         "steps": [_pack_step(step, arrays) for step in draft.steps],
         "last": None if last is None else _pack_answer(last, arrays),
         "answer": pack_patch(draft.answer, arrays),
@@ -141,21 +141,26 @@ def _pack_draft(draft: DenseDraft, arrays: Arrays) -> dict[str, Any]:
 
 
 def _pack_step(step: Step, arrays: Arrays) -> dict[str, Any]:
-    painted = step.painted if isinstance(step, DenseStep) else None
+    assert isinstance(step, DenseStep)
     return {
         "count": step.count,
+        "mode": step.mode,
         "settle": step.settle,
         "visible": step.visible,
-        "painted": arrays.put(painted),
+        "painted": arrays.put(step.painted),
     }
 
 
 def _unpack_step(text: dict[str, Any], arrays: Arrays) -> Step:
     visible = None if text["visible"] is None else Box(*text["visible"])
-    if text["painted"] is None:
-        return Step(text["count"], text["settle"], visible)
-    painted = arrays.get(text["painted"])
-    return DenseStep(text["count"], text["settle"], visible, painted=painted)
+    painted = text["painted"]
+    return DenseStep(
+        text["count"],
+        text["settle"],
+        visible,
+        mode=text["mode"],
+        painted=None if painted is None else arrays.get(painted),
+    )
 
 
 def _unpack_draft(text: dict[str, Any], arrays: Arrays) -> DenseDraft:
@@ -169,7 +174,7 @@ def _unpack_draft(text: dict[str, Any], arrays: Arrays) -> DenseDraft:
         steps=tuple(steps),
         answer=unpack_patch(text["answer"], arrays),
         trimap=None if text["trimap"] is None else arrays.get(text["trimap"]),
-        each=text["each"],
+        mode=text["mode"],
         taken=None if taken is None else _unpack_result(taken, arrays),
         started=text["started"],
         spent=text["spent"],

@@ -49,6 +49,12 @@ class TaskOptions:
             given = {"classes": self.classes or Classes.named(("a", "b"))}
         make_task(name, mode=mode, **given, **self.others)
 
+    def in_mode(self, mode: str) -> TaskOptions:
+        """Return the same in another mode."""
+        if mode == self.mode:
+            return self
+        return TaskOptions(self.name, mode, self.classes, self.others)
+
     def task(self, model: Any) -> Task:
         """Return the task for a loaded model."""
         given = {} if self.classes is None else {"classes": self.classes}

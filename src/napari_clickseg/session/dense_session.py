@@ -18,8 +18,12 @@ from napari_clickseg.session.changes import Change
 from napari_clickseg.session.clicking import begun
 from napari_clickseg.session.dense_answering import DenseAnswering, without_budget
 from napari_clickseg.session.dense_base import DenseBase
-from napari_clickseg.session.dense_draft import Committed, DenseDraft, DenseMoment
-from napari_clickseg.session.draft import Step
+from napari_clickseg.session.dense_draft import (
+    Committed,
+    DenseDraft,
+    DenseMoment,
+    DenseStep,
+)
 from napari_clickseg.session.objects import check_label
 from napari_clickseg.tasks.semantic import check_painted
 from napari_clickseg.tasks.trimap import as_trimap, from_mask, painted_over
@@ -76,7 +80,7 @@ class DenseSession(DenseBase):
                 "with discard(), before you start from the model's own answer."
             )
         return self._given(
-            "automatic", replace(draft, steps=(Step(0),)), predict, settle
+            "automatic", replace(draft, steps=(DenseStep(0),)), predict, settle
         )
 
     def set_trimap(self, trimap: Any, *, predict: bool = True) -> Change:
