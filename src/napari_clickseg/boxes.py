@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Box(NamedTuple):
     """A rectangle of pixels: rows ``top`` to ``bottom - 1``, columns likewise.
@@ -25,6 +28,16 @@ class Box(NamedTuple):
     def of_shape(cls, shape: tuple[int, ...]) -> Box:
         """Return the box that covers an array of shape ``(H, W, ...)``."""
         return cls(0, 0, int(shape[0]), int(shape[1]))
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_]) -> Box:
+        """Return the smallest box around the pixels that are set; empty for none."""
+        rows = np.flatnonzero(mask.any(axis=1))
+        if rows.size == 0:
+            return cls(0, 0, 0, 0)
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        cols = np.flatnonzero(mask[top:bottom].any(axis=0))
+        return cls(top, int(cols[0]), bottom, int(cols[-1]) + 1)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -6,10 +6,12 @@ Works on napari's ``ViewerModel``; Qt is needed only where there is a window.
 from __future__ import annotations
 
 import weakref
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.binding.console import Console
 from napari_clickseg.binding.shelf import ModelShelf
+from napari_clickseg.errors import SessionError
 from napari_clickseg.worker import Worker, the_worker
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class ViewerClicks(Console):
     """
 
 
-def attach(viewer: Any, image: Any = None) -> ViewerClicks:
+def attach(viewer: Any, image: Any = None, *, task: str = "segmentation") -> Any:
     """Return the click session of a viewer: the one that its dock shows.
 
     Parameters
@@ -40,12 +42,20 @@ def attach(viewer: Any, image: Any = None) -> ViewerClicks:
         Called again for the same viewer, the same object comes back.
     image : Image layer or its name, optional
         What to click on; default: the selected image, else the topmost.
+    task : str
+        ``"segmentation"``, ``"semantic"``, ``"matting"`` or ``"depth"``: each has a
+        dock, and a session, of its own.
 
     Returns
     -------
-    ViewerClicks
+    ViewerClicks, ViewerClasses, ViewerMatting or ViewerDepth
         With the methods of :class:`napari_clickseg.ClickSession`; each returns
         when its result is in the layers.
+
+    Raises
+    ------
+    SessionError
+        If there is no such task.
 
     Examples
     --------
@@ -56,10 +66,10 @@ def attach(viewer: Any, image: Any = None) -> ViewerClicks:
     1
     """
     viewer = unwrapped(viewer)
-    clicks = _ATTACHED.get(viewer)
+    of_viewer = _ATTACHED.setdefault(viewer, {})
+    clicks = of_viewer.get(task)
     if clicks is None:
-        clicks = _new_clicks(viewer)
-        _ATTACHED[viewer] = clicks
+        clicks = of_viewer[task] = _new_clicks(viewer, task)
         weakref.finalize(viewer, clicks.close)
     if image is not None:
         clicks.set_image(image if isinstance(image, str) else unwrapped(image))
@@ -75,16 +85,36 @@ def unwrapped(thing: Any) -> Any:
     return thing
 
 
-def _new_clicks(viewer: ViewerModel) -> ViewerClicks:
+def _new_clicks(viewer: ViewerModel, task: str) -> Any:
     """Connect a viewer with the worker, through Qt where it has a window."""
+    kind = _kind_of(task)
     if getattr(viewer, "window", None) is None:
         # Without an event loop nobody would apply results that come later.
-        return ViewerClicks(viewer, Worker(synchronous=True).channel(), _SHELF)
+        return kind(viewer, Worker(synchronous=True).channel(), _SHELF)
     from napari_clickseg.main_thread import MainThread
 
-    return ViewerClicks(viewer, the_worker().channel(MainThread().run), _SHELF)
+    return kind(viewer, the_worker().channel(MainThread().run), _SHELF)
 
 
-_ATTACHED: weakref.WeakKeyDictionary[ViewerModel, ViewerClicks] = (
+def _kind_of(task: str) -> Any:
+    if task == "segmentation":
+        return ViewerClicks
+    if task not in _KINDS:
+        raise SessionError(
+            f"There is no task {task!r}: choose 'segmentation', 'semantic', 'matting' "
+            "or 'depth'."
+        )
+    module, name = _KINDS[task]
+    return getattr(import_module(f"napari_clickseg.binding.{module}"), name)
+
+
+#: Where the other tasks' sessions of a viewer are, read when they are asked for.
+_KINDS = {
+    "semantic": ("semantic_clicks", "ViewerClasses"),
+    "matting": ("matting_clicks", "ViewerMatting"),
+    "depth": ("depth_clicks", "ViewerDepth"),
+}
+
+_ATTACHED: weakref.WeakKeyDictionary[ViewerModel, dict[str, Any]] = (
     weakref.WeakKeyDictionary()
 )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.binding.marking import apply_edits, mark_of
-from napari_clickseg.binding.marks import MarkEdit
+from napari_clickseg.binding.marking import mark_of
+from napari_clickseg.binding.plane_engine import PlaneEngine, plane_source
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.reports import Options, Report
-from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf, Tell
+from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickSegError, SessionError
 from napari_clickseg.image import ImageSource
@@ -32,31 +32,13 @@ LARGE = 2**31
 CancelCheck = Callable[[], bool]
 
 
-class Engine:
-    """One image's sessions.
-
-    Parameters
-    ----------
-    shelf : ModelShelf
-        Where models come from.
-    tell : callable
-        Told about loading and downloading.
-    """
+class Engine(PlaneEngine[ClickSession]):
+    """One image's sessions; parameters as of :class:`PlaneEngine`."""
 
     def __init__(self, shelf: ModelShelf, tell: Tell) -> None:
-        self._shelf = shelf
-        self._tell = tell
-        self._sessions: dict[Plane, ClickSession] = {}
-        self._models: dict[Plane, Any] = {}
-        self._shown: dict[Plane, Any] = {}
+        super().__init__(shelf, tell)
         self._saved: dict[Plane, ClickSession] = {}
-        #: Planes as they were shown last, and with which contrast.
-        self._sources: dict[Plane, tuple[Any, ImageSource]] = {}
-        #: Planes that no session can work on, and why.
-        self._refused: dict[Plane, ClickSegError] = {}
         self._floor: int | None = None
-        #: Set from the dock while a download runs.
-        self.stop_loading = False
 
     # ------------------------------------------------------------------- opening
 
@@ -77,38 +59,14 @@ class Engine:
         others : array, n-D, or None
             The objects of all planes, whose ids are not to be given again.
         """
-        session = self._sessions.get(plane)
-        if session is None:
+        if plane not in self._sessions:
             session = ClickSession()  # its model is chosen when it is asked
-            try:
+            with self._beginning(plane):
                 there = None if labels is None else labels()
                 session.set_image(self.source(plane, image), labels=there)
-            except ClickSegError as error:
-                self._refused[plane] = error
-                raise
-            self._sessions[plane] = session
-            self._shown[plane] = image.contrast
+            self._begun(plane, image, session)
             self._count_from(others)
         return self._report(plane, None, options)
-
-    def show(self, plane: Plane, image: PlaneImage, options: Options) -> Report:
-        """Look at the plane with the contrast that it has now on screen."""
-        session = self._session(plane)
-        if self._shown[plane] != image.contrast:
-            session.set_contrast(image.contrast)
-            self._shown[plane] = image.contrast
-            self._sources[plane] = image.contrast, session.image
-        return self._report(plane, None, options)
-
-    def source(self, plane: Plane, image: PlaneImage) -> ImageSource:
-        """Return a plane as it is shown: the same object while that stays so.
-
-        What is prepared is thus known to the clicks without a look at its pixels.
-        """
-        known = self._sources.get(plane)
-        if known is None or known[0] != image.contrast:
-            known = self._sources[plane] = image.contrast, _source(image)
-        return known[1]
 
     def preparation(
         self, plane: Plane, image: PlaneImage, options: Options
@@ -117,11 +75,6 @@ class Engine:
         from napari_clickseg.encoding.preparing import Preparation
 
         return Preparation(self._model(options.model), self.source(plane, image))
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._sessions.clear()
-        self._models.clear()
 
     def warm_up(self, options: Options) -> ModelFacts | None:
         """Load the model and run it once, so that the first click is quick."""
@@ -134,42 +87,6 @@ class Engine:
         return self._shelf.facts(options.model)
 
     # --------------------------------------------------------------------- edits
-
-    def edit_marks(
-        self, plane: Plane, edits: list[MarkEdit], options: Options
-    ) -> Report:
-        """Do to the clicks what was done to the points; nothing is answered yet."""
-        change = apply_edits(self._session(plane), edits)
-        return self._report(plane, change, options)
-
-    def answer(
-        self,
-        plane: Plane,
-        options: Options,
-        settle: bool,
-        cancelled: CancelCheck,
-        *,
-        again: bool = False,
-    ) -> Report:
-        """Ask the model about the clicks as they stand, if it was not asked yet.
-
-        ``again``: also where it was, because it would answer otherwise now.
-        """
-        session = self._session(plane)
-        again = again and session.in_work
-        if not (session.pending or again) and (session.settled or not settle):
-            return self._report(plane, None, options)
-        self._prepare(plane, options)
-        if session.pending or again:
-            change = session.update(
-                settle=settle,
-                again=again,
-                visible=options.visible,
-                cancelled=cancelled,
-            )
-        else:
-            change = session.settle(cancelled) or session.change
-        return self._report(plane, change, options)
 
     def call(
         self, plane: Plane, options: Options, name: str, *args: Any, **keywords: Any
@@ -185,15 +102,6 @@ class Engine:
             change = None
         return self._report(plane, change, options)
 
-    def scale_radius(self, plane: Plane, options: Options, factor: float) -> Report:
-        """Make the newest click reach farther, or less far."""
-        session = self._session(plane)
-        if not session.clicks:
-            raise SessionError("There is no click yet whose reach could change.")
-        old = session.clicks[-1].radius or session.usual_radius
-        change = session.set_radius(-1, max(1.0, old * factor), predict=False)
-        return self._report(plane, change, options)
-
     def commit(self, plane: Plane, options: Options, label: int | None) -> Report:
         """Commit the object; ids are unique over all planes of the image."""
         session = self._session(plane)
@@ -207,7 +115,7 @@ class Engine:
         """Take over what was painted into the live mask."""
         session = self._session(plane)
         painted = mask != 0
-        box = _difference(session.mask, painted)
+        box = Box.around(session.mask != painted)
         change = None if box.empty else session.set_mask(painted[box.slices], box=box)
         return self._report(plane, change, options)
 
@@ -216,7 +124,7 @@ class Engine:
     ) -> Report:
         """Take over what was painted into the objects."""
         session = self._session(plane)
-        box = _difference(session.labels, labels)
+        box = Box.around(session.labels != labels)
         change = None if box.empty else session.set_labels(labels[box.slices], box=box)
         return self._report(plane, change, options)
 
@@ -226,10 +134,6 @@ class Engine:
         return self.set_labels(plane, options, np.zeros(session.shape, np.int32))
 
     # -------------------------------------------------------------------- reading
-
-    def session(self, plane: Plane) -> ClickSession | None:
-        """Return the session of a plane, if it is open."""
-        return self._sessions.get(plane)
 
     def whole(self, plane: Plane, options: Options, *, labels: bool = True) -> Report:
         """Report all of the plane as changed: for layers that were made anew."""
@@ -245,10 +149,6 @@ class Engine:
             label=None,
         )
         return self._report(plane, change, options)
-
-    def save(self, plane: Plane, path: Path) -> Path:
-        """Write the session of a plane to a file of the user's choice."""
-        return self._session(plane).save(path)
 
     def autosave(self, plane: Plane) -> None:
         """Keep the session of a plane, without its image."""
@@ -276,7 +176,7 @@ class Engine:
         """
         if not any(sessions_folder().glob("*.clickseg")):
             return ""
-        source, choice = _source(image), options.model
+        source, choice = plane_source(image), options.model
         path = _saved_path(source)
         if not path.is_file() or labels().any():
             return ""
@@ -302,16 +202,12 @@ class Engine:
         choice = options.model
         self._saved[plane] = ClickSession.load(
             path,
-            _source(image),
+            plane_source(image),
             model=choice.name,
             device=choice.device,
             precision=choice.precision,
         )
         return self.resume(plane, options)
-
-    def load_model(self, options: Options) -> Any:
-        """Return the model."""
-        return self._model(options.model)
 
     def use_settings(self, plane: Plane, settings: PredictionSettings) -> None:
         """Look at the image in another way from the next answer on."""
@@ -330,16 +226,6 @@ class Engine:
 
     # ---------------------------------------------------------------------- parts
 
-    def _session(self, plane: Plane) -> ClickSession:
-        if plane in self._refused:
-            raise self._refused[plane]
-        try:
-            return self._sessions[plane]
-        except KeyError:
-            raise SessionError(
-                "There is nothing here yet: click inside an object first."
-            ) from None
-
     def _count_from(self, labels: Any) -> None:
         """Look once what ids there are on planes that are not open."""
         if self._floor is None and labels is not None:
@@ -350,10 +236,6 @@ class Engine:
         """Return the id after the highest one of all planes."""
         used = (max(s.objects, default=0) for s in self._sessions.values())
         return max([self._floor or 0, *used]) + 1
-
-    def _model(self, choice: ModelChoice) -> Any:
-        self.stop_loading = False
-        return self._shelf.get(choice, self._tell, lambda: self.stop_loading)
 
     def _prepare(self, plane: Plane, options: Options) -> None:
         """Give the session its model and its view."""
@@ -394,11 +276,6 @@ class Engine:
         )
 
 
-def _source(image: PlaneImage) -> ImageSource:
-    axis = len(image.array.shape) - 1 if image.colour else None
-    return ImageSource(image.array, contrast=image.contrast, channel_axis=axis)
-
-
 def sessions_folder() -> Path:
     """Return where work is kept."""
     return cache_folder() / "sessions"
@@ -406,13 +283,3 @@ def sessions_folder() -> Path:
 
 def _saved_path(image: ImageSource) -> Path:
     return sessions_folder() / f"{image.signature()}.clickseg"
-
-
-def _difference(old: NDArray[Any], new: NDArray[Any]) -> Box:
-    """Return the smallest box around the pixels that differ."""
-    differs = old != new
-    rows = np.flatnonzero(differs.any(axis=1))
-    if rows.size == 0:
-        return Box(0, 0, 0, 0)
-    cols = np.flatnonzero(differs[rows[0] : rows[-1] + 1].any(axis=0))
-    return Box(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)

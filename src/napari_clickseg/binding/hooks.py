@@ -23,6 +23,8 @@ class Hooks:
     changed = Signal()
     #: A sentence for the status line, and its kind: "hint" or "error".
     message = Signal(str, str)
+    #: The mouse moved: what is under it may be something else.
+    changed_under_cursor = Signal()
 
     def say(self, text: str, kind: str = "hint") -> None:
         """Put a sentence into the status line."""

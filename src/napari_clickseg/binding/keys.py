@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: What Ctrl is called here; on a Mac it is the command key.
 CTRL = "Meta" if sys.platform == "darwin" else "Control"
 
-__all__ = ["KEYS", "Key", "bind_keys"]
+__all__ = ["KEYS", "MAP_KEYS", "Key", "bind_keys"]
 
 
 class Key(NamedTuple):
@@ -53,6 +53,18 @@ KEYS = (
     Key("previous_object", "Previous object", ("H",)),
     Key("reopen", "Reopen the one under the mouse", ("R",)),
     # In Labels layers these are the size of the brush.
+    Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
+    Key("shrink_radius", "Let it reach less far", (), ("[",)),
+)
+
+#: Those of classes, alpha and depth.
+MAP_KEYS = (
+    Key("toggle_sign", "Switch between the two kinds of click", ("T",)),
+    Key("undo", "Undo", (f"{CTRL}-Z",)),
+    Key("redo", "Redo", (f"{CTRL}-Shift-Z",)),
+    Key("commit", "Keep the map, start anew", ("N",), ("Enter",)),
+    Key("discard", "Discard what is in work", ("Q",)),
+    Key("pick", "Wish for what is under the mouse", ("I",)),
     Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
     Key("shrink_radius", "Let it reach less far", (), ("[",)),
 )

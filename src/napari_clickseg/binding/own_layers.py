@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer, Points
 
+    from napari_clickseg.binding.click_styles import ClickStyle
+
 __all__ = [
     "add_mask",
     "add_objects",
     "add_points",
     "check_objects",
     "follow_grid",
+    "grid_of",
     "image_layers",
     "is_ours",
     "takes_objects",
+    "zeros_like_image",
 ]
 
 CLICKS, MASK, OBJECTS = "Clicks", "Mask", "Objects"
@@ -56,14 +60,20 @@ def image_layers(viewer: ViewerModel) -> list[Image]:
         for layer in reversed(viewer.layers)
         if isinstance(layer, Image)
         and not isinstance(layer, Labels)
+        and not is_ours(layer)
         and layer.ndim >= 2
     ]
 
 
-def add_points(viewer: ViewerModel, image: Image) -> Points:
+def add_points(
+    viewer: ViewerModel,
+    image: Image,
+    name: str = CLICKS,
+    style: ClickStyle | None = None,
+) -> Points:
     """Add the empty layer for clicks on top."""
-    keywords = new_points_keywords(image.ndim) | _grid(image)
-    return viewer.add_points(name=CLICKS, metadata={MARK: CLICKS}, **keywords)
+    keywords = new_points_keywords(image.ndim, style) | grid_of(image)
+    return viewer.add_points(name=name, metadata={MARK: CLICKS}, **keywords)
 
 
 def add_mask(viewer: ViewerModel, image: Image) -> Labels:
@@ -74,12 +84,12 @@ def add_mask(viewer: ViewerModel, image: Image) -> Labels:
     # same, but napari compiles code for it, which takes a second.)
     one_color = CyclicLabelColormap(colors=["transparent", MASK_COLOR])
     layer = viewer.add_labels(
-        _zeros(image, np.uint8),
+        zeros_like_image(image, np.uint8),
         name=MASK,
         metadata={MARK: MASK},
         opacity=0.5,
         colormap=one_color,
-        **_grid(image),
+        **grid_of(image),
     )
     layer.selected_label = 1
     layer.brush_size = 10
@@ -89,11 +99,11 @@ def add_mask(viewer: ViewerModel, image: Image) -> Labels:
 def add_objects(viewer: ViewerModel, image: Image) -> Labels:
     """Add the empty layer for committed objects."""
     return viewer.add_labels(
-        _zeros(image, np.int32),
+        zeros_like_image(image, np.int32),
         name=f"{OBJECTS} of {image.name}",
         metadata={MARK: OBJECTS},
         opacity=0.45,
-        **_grid(image),
+        **grid_of(image),
     )
 
 
@@ -132,12 +142,13 @@ def follow_grid(image: Image, layer: Layer) -> Callable[[], None]:
     return stop
 
 
-def _grid(image: Image) -> dict[str, Any]:
+def grid_of(image: Image) -> dict[str, Any]:
+    """Return what places a layer where its image is."""
     names = [name for name in (*PLACING, *_ALSO_PLACING) if hasattr(image, name)]
     return {name: getattr(image, name) for name in names}
 
 
-def _zeros(image: Image, dtype: Any) -> Any:
+def zeros_like_image(image: Image, dtype: Any) -> Any:
     """Return zeros of the image's shape; pages nobody writes to cost no memory."""
     shape = data_shape(image)
     try:

@@ -116,12 +116,31 @@ class ClickPoints:
         with self._quietly():
             layer = self.layer
             layer.selected_data = set()
+            # What napari fills in before the table is set must be of its kind.
+            layer.feature_defaults = self._defaults(self._next_mark(None))
             layer.data = np.array(places).reshape(len(places), layer.ndim)
             layer.features = self.style.features(marks)
             if marks:
                 layer.symbol = [self.style.symbol(mark) for mark in marks]
             layer.refresh()
         self.show_reach()
+
+    def restyle(self, style: ClickStyle) -> None:
+        """Let clicks look, and ask for, something else from now on."""
+        self.style = style
+        keywords, layer = style.keywords(), self.layer
+        with self._quietly():
+            layer.selected_data = set()
+            layer.text = None
+            layer.features = style.features(self._shown)
+            layer.feature_defaults = keywords["feature_defaults"]
+            if "face_color_cycle" in keywords:
+                layer.face_color_cycle = keywords["face_color_cycle"]
+            layer.face_color = keywords["face_color"]
+            layer.text = keywords.get("text")
+            if self._shown:
+                layer.symbol = [style.symbol(mark) for mark in self._shown]
+            layer.refresh()
 
     def show_reach(self) -> None:
         """Draw how far the newest click reaches, if it has a radius of its own."""
@@ -255,12 +274,12 @@ class ClickPoints:
     def _set_next(self) -> None:
         """Tell napari what the click that is put down now asks for."""
         mark = self._next_mark(self._next_radius)
-        defaults = {
-            name: column[0] for name, column in self.style.features([mark]).items()
-        }
         with self._quietly(), self.layer.block_update_properties():
-            self.layer.feature_defaults = defaults
+            self.layer.feature_defaults = self._defaults(mark)
             self.layer.current_symbol = self.style.symbol(mark)
+
+    def _defaults(self, mark: Mark) -> dict[str, Any]:
+        return {name: cell[0] for name, cell in self.style.features([mark]).items()}
 
     def _next_mark(self, radius: float | None) -> Mark:
         return self.style.next_mark(self.positive != self._turned, radius)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.navigation import Navigation
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.clicks import Clicks
-from napari_clickseg.errors import SessionError
 from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session import ClickSession, SegmentedObject, SessionStats
 from napari_clickseg.session.refining import Refinement, as_refinement
@@ -22,11 +20,8 @@ from napari_clickseg.session.refining import Refinement, as_refinement
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
     from napari_clickseg.prediction.settings import PredictionSettings
-    from napari_clickseg.worker import Job
 
 __all__ = ["Reading"]
-
-T = TypeVar("T")
 
 
 class Reading(Navigation):
@@ -146,44 +141,3 @@ class Reading(Navigation):
     def can_redo(self) -> bool:
         """Whether redo would do something."""
         return self.session.can_redo
-
-    # ----------------------------------------------------------------------- parts
-
-    def _ask_engine(self, work: Callable[[Engine, Plane], Any]) -> Any:
-        """Return what ``work`` finds in the worker, after all that was asked for."""
-
-        def start() -> Job:
-            context, plane = self._open(None)
-            return self._channel.chore(lambda _: work(context.engine, plane))
-
-        return self._wait(self._in_owner(start))
-
-    def _in_owner(self, function: Callable[[], T]) -> T:
-        """Run a function in the thread that owns the layers, and wait for it."""
-        if self._channel.owned:
-            return function()
-        results: list[T] = []
-        failures: list[Exception] = []
-        ready = threading.Event()
-
-        def run() -> None:
-            try:
-                results.append(function())
-            except Exception as error:  # noqa: BLE001  (raised in the calling thread)
-                failures.append(error)
-            ready.set()
-
-        self._channel.tell(run)
-        ready.wait()
-        if failures:
-            raise failures[0]
-        return results[0]
-
-    def _wait(self, job: Job) -> Any:
-        self._channel.wait(job)
-        for each in (job.before, job):
-            if each is not None and each.error is not None:
-                raise each.error
-        if job.dropped:
-            raise SessionError("This was overtaken by a newer click: try it again.")
-        return job.value

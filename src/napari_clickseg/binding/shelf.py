@@ -18,6 +18,7 @@ from napari_clickseg.refinement.settings import RefinementSettings
 
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
+    from napari_clickseg.tasks.class_lists import Classes
 
 __all__ = ["ModelChoice", "ModelFacts", "ModelShelf", "Tell", "preload_torch"]
 
@@ -25,8 +26,8 @@ __all__ = ["ModelChoice", "ModelFacts", "ModelShelf", "Tell", "preload_torch"]
 #: an empty text says that it is over.
 Tell = Callable[[str, float | None], None]
 
-#: So many loaded models are kept.
-KEEP = 2
+#: So many loaded models are kept: those of a dock or two, and of matting's objects.
+KEEP = 4
 #: Shared libraries of torch in the order they need each other.
 _LIBRARIES = (
     "libtorch_global_deps",
@@ -126,6 +127,10 @@ class ModelShelf:
             bool(getattr(model, "encodes_once", False)),
             bool(getattr(model, "has_encoder", True)),
         )
+
+    def classes(self, choice: ModelChoice) -> Classes | None:
+        """Return the classes of a model that is loaded; None for other tasks."""
+        return getattr(self._models.get(choice), "classes", None)
 
     def _with_store(self, model: Any) -> Any:
         """Have a model that encodes once look for prepared images."""

@@ -77,11 +77,16 @@ class DenseAnswer:
         indices : sequence of int
             Number among all of each click that was asked with.
         """
-        numbers = {
-            name: tuple(indices[i] for i in getattr(self, name))
-            for name in ("unsatisfied", "corrected", "contradicted")
-        }
-        return replace(self, **numbers)
+
+        def among_all(numbers: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(indices[i] for i in numbers)
+
+        return replace(
+            self,
+            unsatisfied=among_all(self.unsatisfied),
+            corrected=among_all(self.corrected),
+            contradicted=among_all(self.contradicted),
+        )
 
     @property
     def probability(self) -> NDArray[Any]:

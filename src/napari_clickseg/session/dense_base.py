@@ -24,6 +24,7 @@ from napari_clickseg.session.dense_options import TaskOptions
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.refining import Refinement, as_plain
+from napari_clickseg.tasks.regression import PUSH
 
 #: The bundled models.
 STARTERS = {
@@ -102,6 +103,27 @@ class DenseBase(ClickSession):
     @mode.setter
     def mode(self, mode: str) -> None:
         self._options = self._options.in_mode(mode)
+
+    @property
+    def push(self) -> float:
+        """How far one click pushes, in the unit of the map; above 0.
+
+        May be changed at any time, and counts from the next answer.
+
+        Raises
+        ------
+        SettingsError
+            If it is no number above 0.
+        """
+        return float(self._options.others.get("push", PUSH))
+
+    @push.setter
+    def push(self, push: float) -> None:
+        if self._options.name == "semantic":
+            self._no("push", "Classes are clicked or painted.")
+        if push != self.push:
+            self._options = self._options.with_push(push)
+            self._made.clear()
 
     @property
     def options(self) -> dict[str, Any]:

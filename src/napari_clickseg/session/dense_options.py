@@ -55,6 +55,11 @@ class TaskOptions:
             return self
         return TaskOptions(self.name, mode, self.classes, self.others)
 
+    def with_push(self, push: float) -> TaskOptions:
+        """Return the same with another length of a push."""
+        others = {**self.others, "push": push}
+        return TaskOptions(self.name, self.mode, self.classes, others)
+
     def task(self, model: Any) -> Task:
         """Return the task for a loaded model."""
         given = {} if self.classes is None else {"classes": self.classes}
