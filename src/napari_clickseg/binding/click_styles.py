@@ -207,7 +207,7 @@ class ValueStyle:
             "text": {
                 "string": "{value:.2f}" + unit,
                 "size": 9,
-                "color": "white",
+                "color": "#ff5fae",
                 "anchor": "lower_left",
             },
         }

@@ -9,7 +9,10 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_clickseg.binding.dense_engine import DenseEngine
 from napari_clickseg.binding.dense_layers import write_values
@@ -21,14 +24,16 @@ from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
 from napari_clickseg.binding.writing import write_box
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
+from napari_clickseg.exporting.kinds import kind_of
+from napari_clickseg.exporting.layers import export_layer_data
 from napari_clickseg.prediction.dense_settings import DenseSettings
 from napari_clickseg.preferences import Preferences, preferences
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
-    from napari_clickseg.worker import Channel
+    from napari_clickseg.worker import Channel, Job
 
 __all__ = ["DenseController"]
 
@@ -252,6 +257,36 @@ class DenseController(DenseStage):
             self._channel.chore(
                 lambda _: engine.whole(plane, options), partial(self._job_done, context)
             )
+
+    # ---------------------------------------------------------------------- export
+
+    def exportable(self) -> list[Layer]:
+        """Return the layers of this image that can be written, the map first."""
+        context = self.context
+        if context is None:
+            return []
+        found = [context.layer(role) for role in context.roles()]
+        layers = [layer for layer in found if layer in self.viewer.layers]
+        return [layer for layer in layers if kind_of({"metadata": layer.metadata})]
+
+    def export(self, layer: Layer, path: Path) -> Job:
+        """Write a layer as what it is, in the worker; where it went is told."""
+        data, attributes, _kind = layer.as_layer_data_tuple()
+        data = np.array(data) if isinstance(data, np.ndarray) else data
+
+        def written(job: Job) -> None:
+            if job.error is not None:
+                self.failed(job.error)
+            else:
+                self.say("Saved " + " and ".join(each.name for each in job.value) + ".")
+
+        return self.background(
+            lambda: export_layer_data(None, path, data, attributes), written
+        )
+
+    def warm(self) -> None:
+        """Load the model in the background."""
+        self._hovered()
 
     # ------------------------------------------------------ what happens to the layers
 

@@ -37,6 +37,7 @@ class DenseStage(Waiting[DenseEngine]):
     #: ``"semantic"``, ``"matting"`` or ``"depth"``, and what its map is called.
     task: ClassVar[str]
     noun: ClassVar[str]
+    singular: ClassVar[str] = "map"
 
     def __init__(
         self, viewer: ViewerModel, channel: Channel, shelf: ModelShelf

@@ -11,6 +11,7 @@ from napari_clickseg.binding.dense_console import DenseConsole
 from napari_clickseg.binding.dense_layers import DEPTH, add_values
 from napari_clickseg.binding.dense_reports import DenseReport
 from napari_clickseg.binding.depth_surface import add_surface
+from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
 
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ViewerDepth"]
 
-#: Near is warm, far is cold.
-COLORMAP = "turbo_r"
+#: Equal steps look equal, also without full colour vision: near is dark.
+COLORMAP = "viridis"
 SURFACE = "surface"
+#: From where a surface is seen at first, as napari's camera has it.
+TILT = (-15.0, 25.0, 80.0)
 
 
 class ViewerDepth(DenseConsole):
@@ -159,7 +162,28 @@ class ViewerDepth(DenseConsole):
                 self.viewer, image, self.new_name("surface"), *job.value
             )
             context.keep(SURFACE, layer)
+        self._go_3d(layer)
         self.say("In 3-D: drag to turn. The cube button (or Ctrl+Y) leads back.")
+
+    def _go_3d(self, surface: Any) -> None:
+        """Turn the view so that depth shows; what is flat comes back with 2-D."""
+        viewer = self.viewer
+        flat = [
+            layer for layer in viewer.layers if layer is not surface and layer.visible
+        ]
+        for layer in flat:
+            layer.visible = False
+        viewer.dims.ndisplay = 3
+        camera_of(viewer).angles = TILT
+
+        def back(_event: Any = None) -> None:
+            if viewer.dims.ndisplay == 2:
+                viewer.dims.events.ndisplay.disconnect(back)
+                surface.visible = False
+                for layer in flat:
+                    layer.visible = True
+
+        viewer.dims.events.ndisplay.connect(back)
 
     def _hint(self, report: DenseReport | None) -> str:
         if report is None or not report.drafted:

@@ -81,10 +81,10 @@ def add_surface(
     rgb: NDArray[Any],
     depths: NDArray[Any],
 ) -> Surface:
-    """Add the surface and turn the view to 3-D; the flat layers are hidden there."""
+    """Add the surface, in the colours of the image."""
     vertices, faces, colours = surface_of(depths, rgb)
     scale = [float(s) for s in np.asarray(image.scale)[-2:]]
-    layer = viewer.add_surface(
+    return viewer.add_surface(
         (vertices, faces, np.ones(len(vertices), np.float32)),
         vertex_colors=colours,
         name=name,
@@ -93,5 +93,3 @@ def add_surface(
         translate=(0.0, *(float(t) for t in np.asarray(image.translate)[-2:])),
         shading="none",
     )
-    viewer.dims.ndisplay = 3
-    return layer

@@ -56,6 +56,7 @@ class ViewerMatting(DenseConsole):
 
     task: ClassVar[str] = "matting"
     noun: ClassVar[str] = "alpha"
+    singular: ClassVar[str] = "alpha"
     first_hint = "Click inside the object that is to be cut out."
 
     def __init__(
@@ -264,6 +265,16 @@ class ViewerMatting(DenseConsole):
     def matte(self) -> Any:
         """Make a trimap of the object that was clicked, and answer alpha."""
         return self._changed(lambda: self.edit(_matte))
+
+    def _act_paint_trimap(self) -> None:
+        """Take the brush for the trimap."""
+        layer = self.trimap_layer
+        if layer is None:
+            raise SessionError("There is no trimap layer: choose the image again.")
+        layer.visible = True
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+        self.say("Paint 2 where alpha is asked for, 3 the object, 1 the background.")
 
     def _act_cut_out(self) -> None:
         """Show the object by itself, over whatever layers lie below."""

@@ -119,7 +119,9 @@ class ClickPoints:
             # What napari fills in before the table is set must be of its kind.
             layer.feature_defaults = self._defaults(self._next_mark(None))
             layer.data = np.array(places).reshape(len(places), layer.ndim)
-            layer.features = self.style.features(marks)
+            # Of a hidden layer napari would write texts for points that are gone.
+            with layer.text.events.blocker_all():
+                layer.features = self.style.features(marks)
             if marks:
                 layer.symbol = [self.style.symbol(mark) for mark in marks]
             layer.refresh()
@@ -132,11 +134,14 @@ class ClickPoints:
         with self._quietly():
             layer.selected_data = set()
             layer.text = None
+            layer.face_color = "white"  # lets go of the column it goes by now
             layer.features = style.features(self._shown)
             layer.feature_defaults = keywords["feature_defaults"]
             if "face_color_cycle" in keywords:
                 layer.face_color_cycle = keywords["face_color_cycle"]
             layer.face_color = keywords["face_color"]
+            if "face_color_cycle" not in keywords:
+                layer.current_face_color = keywords["face_color"]
             layer.text = keywords.get("text")
             if self._shown:
                 layer.symbol = [style.symbol(mark) for mark in self._shown]

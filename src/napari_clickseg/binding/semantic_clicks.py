@@ -69,12 +69,6 @@ class ViewerClasses(DenseConsole):
             raise SessionError("There is no class under the mouse yet.")
         self.choose_class(int(value))
 
-    def class_under_cursor(self) -> str:
-        """Return the name of the class under the mouse; "" for none."""
-        value = self.value_under_cursor()
-        known = value is not None and 1 <= int(value) <= len(self.classes)
-        return self.classes.of(int(value)).name if known else ""
-
     # --------------------------------------------------------------------- layers
 
     def add_result(self) -> Labels:

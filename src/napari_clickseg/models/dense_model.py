@@ -167,7 +167,7 @@ class DenseModel(Traits):
         return None if most is None else float(most)
 
     def make_task(self, mode: str = "click", **options: Any) -> Task:
-        """Return the task with what this network knows: classes, the largest depth.
+        """Return the task with what this network knows: classes, unit, largest depth.
 
         Parameters
         ----------
@@ -192,6 +192,8 @@ class DenseModel(Traits):
                 )
         elif self.task == "depth":
             options.setdefault("largest", self.largest)
+            if unit := getattr(self.network, "unit", None):
+                options.setdefault("unit", unit)
         return make_task(self.task, mode=mode, **options)
 
     def run(self, image: Tensor, trimap: Tensor | None = None) -> Tensor:
@@ -290,7 +292,8 @@ def classes_of(card: Any) -> Classes | None:
     if not isinstance(given, list) or not given:
         return None
     if isinstance(given[0], str):
-        return Classes.named(given)
+        usual = "background" if "background" in given else None
+        return Classes.named(given, background=usual)
     return Classes.from_dict({"classes": given})
 
 

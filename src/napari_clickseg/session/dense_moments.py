@@ -33,9 +33,15 @@ class DenseMoments(Moments):
     """History of such a session that tells each change as a box of pixels."""
 
     def tell(
-        self, kind: str, *, label: int | None = None, asking: Asking | None = None
+        self,
+        kind: str,
+        *,
+        label: int | None = None,
+        asking: Asking | None = None,
+        proposed: tuple[int, ...] = (),
     ) -> DenseChange:
-        """Return what changed since it was last told."""
+        """Return what changed since it was last told; maps have no proposals."""
+        del proposed
         draft = self.state.draft
         box = difference(self._told_mask, draft.answer)
         self._told_mask = draft.answer

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from napari_clickseg.widgets.depth import DepthWidget
+from napari_clickseg.widgets.matting import MattingWidget
 from napari_clickseg.widgets.segment import SegmentWidget
+from napari_clickseg.widgets.semantic import SemanticWidget
 
-__all__ = ["SegmentWidget"]
+__all__ = ["DepthWidget", "MattingWidget", "SegmentWidget", "SemanticWidget"]

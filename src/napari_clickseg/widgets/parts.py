@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from magicgui.widgets import CheckBox, FloatSpinBox
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 __all__ = [
     "Badge",
     "Choice",
+    "Halves",
     "SignSwitch",
     "button",
     "form",
@@ -156,39 +157,80 @@ class Badge(QLabel):
         )
 
 
-class SignSwitch(QWidget):
-    """Two halves: plain clicks add, or take away."""
+class Halves(QWidget):
+    """Buttons side by side of which one holds.
 
-    def __init__(self, chosen: Callable[[bool], Any]) -> None:
+    Parameters
+    ----------
+    choices : sequence of (value, str, str)
+        Value, text and colour of each.
+    chosen : callable
+        Told the user's choice.
+    tip : str
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[tuple[Any, str, str]],
+        chosen: Callable[[Any], Any],
+        tip: str = "",
+    ) -> None:
         super().__init__()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        self._halves: dict[bool, QToolButton] = {}
-        for positive, text, color, side in (
-            (True, "+  Add", GREEN, "left"),
-            (False, "\N{MINUS SIGN}  Take away", RED, "right"),
-        ):
+        self.buttons: dict[Any, QToolButton] = {}
+        for number, (value, text, color) in enumerate(choices):
             half = QToolButton()
             half.setText(text)
             half.setCheckable(True)
             half.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             half.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             half.setMinimumHeight(28)
-            half.setToolTip(
-                "What a plain click does (T switches; Shift+click does the other)"
+            half.setToolTip(tip)
+            sides = [("left", number == 0), ("right", number == len(choices) - 1)]
+            rounded = " ".join(
+                f"border-{edge}-{side}-radius: 5px;"
+                for side, outer in sides
+                if outer
+                for edge in ("top", "bottom")
             )
             half.setStyleSheet(
-                f"QToolButton {{ border: 1px solid {RULE}; padding: 3px;"
-                f" border-top-{side}-radius: 5px; border-bottom-{side}-radius: 5px; }}"
+                f"QToolButton {{ border: 1px solid {RULE}; padding: 3px; {rounded} }}"
                 f"QToolButton:checked {{ background: {color}; color: white;"
                 f" border-color: {color}; font-weight: bold; }}"
             )
-            half.clicked.connect(lambda _checked=False, p=positive: chosen(p))
+            half.clicked.connect(lambda _checked=False, v=value: chosen(v))
             layout.addWidget(half)
-            self._halves[positive] = half
+            self.buttons[value] = half
+
+    def show_value(self, value: Any) -> None:
+        """Light up the one that holds."""
+        for each, half in self.buttons.items():
+            half.setChecked(each == value)
+
+
+class SignSwitch(Halves):
+    """Two halves: plain clicks add, or take away.
+
+    Parameters
+    ----------
+    chosen : callable
+        Told whether plain clicks add.
+    more, less : str
+        What the two kinds of click are called.
+    """
+
+    def __init__(
+        self,
+        chosen: Callable[[bool], Any],
+        more: str = "+  Add",
+        less: str = "\N{MINUS SIGN}  Take away",
+    ) -> None:
+        choices = ((True, more, GREEN), (False, less, RED))
+        tip = "What a plain click does (T switches; Shift+click does the other)"
+        super().__init__(choices, chosen, tip)
 
     def show_sign(self, positive: bool) -> None:
         """Light up the half that holds."""
-        for sign, half in self._halves.items():
-            half.setChecked(sign == positive)
+        self.show_value(positive)

@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QScrollArea,
-    QScrollBar,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from napari_clickseg.models import in_process
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.preferences import preferences
+from napari_clickseg.widgets.frame import described, lay_out
 from napari_clickseg.widgets.keys import KeysSection
 from napari_clickseg.widgets.parts import (
     BLUE,
@@ -41,8 +35,6 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = ["SegmentWidget"]
-
-MARGIN = 6
 
 
 class SegmentWidget(QWidget):
@@ -113,7 +105,8 @@ class SegmentWidget(QWidget):
         }
         top = form(("Image", self.image), ("Model", model))
         buttons = (self.resume, self.automatic, self.sign, back, self.commit)
-        self._lay_out(top, self.status, *buttons, self.counter)
+        rows = (top, self.status, *buttons, self.counter)
+        lay_out(self, [*rows, *self.folds.values()], self.sections)
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
         self.refresh()
@@ -156,9 +149,7 @@ class SegmentWidget(QWidget):
         if self._listed == (name, facts, made):
             return
         self._listed = name, facts, made
-        choices = [
-            (_described(info), info.name) for info in list_models("segmentation")
-        ]
+        choices = [(described(info), info.name) for info in list_models("segmentation")]
         if name not in {value for _, value in choices}:
             choices.append((name.replace("\\", "/").rsplit("/", 1)[-1], name))
         self.model.offer(choices, name)
@@ -182,32 +173,3 @@ class SegmentWidget(QWidget):
     def _remember_folds(self) -> None:
         opened = [name for name, fold in self.folds.items() if fold.isExpanded()]
         preferences().set("dock.open_sections", ",".join(opened))
-
-    def _lay_out(self, *rows: QWidget) -> None:
-        inside = QWidget()
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        layout.setSpacing(5)
-        for each in (*rows, *self.folds.values()):
-            layout.addWidget(each)
-        layout.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
-        bar = QScrollBar().sizeHint().width()
-        # Folded sections count too: nothing may be cut off when they open.
-        needed = [inside, *(content for _title, content in self.sections.values())]
-        width = max(each.minimumSizeHint().width() for each in needed)
-        scroll.setMinimumWidth(width + bar + 2 * MARGIN + Fold.INDENT)
-
-
-def _described(info: Any) -> str:
-    if info.bundled or info.downloaded:
-        return str(info.name)
-    size = f", {info.size / 1e6:.0f} MB" if info.size else ""
-    return f"{info.name}  (download{size})"
