@@ -42,8 +42,7 @@ def viewer() -> Iterator[ViewerModel]:
     """A viewer without a window."""
     viewer = ViewerModel()
     yield viewer
-    clicks = napari_layers._ATTACHED.pop(viewer, None)
-    if clicks is not None:
+    for clicks in napari_layers._ATTACHED.pop(viewer, {}).values():
         clicks.close()
 
 

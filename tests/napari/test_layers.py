@@ -307,7 +307,7 @@ def test_two_viewers_do_not_know_each_other(ui, viewer, model):
     assert len(other.layers["Clicks"].data) == 0
     second.act("toggle_sign")
     assert ui.positive
-    napari_layers._ATTACHED.pop(other).close()
+    napari_layers._ATTACHED.pop(other)["segmentation"].close()
 
 
 def test_deleting_layers(ui, viewer):

@@ -109,7 +109,7 @@ def test_a_change_in_naparis_preferences_is_followed(ui, plugin_in_settings, vie
     assert second.refinement.method == "f-brs-b"
     preferences().set("refinement.radius", 17.0)
     assert second.refinement.radius == 17
-    napari_layers._ATTACHED.pop(other).close()
+    napari_layers._ATTACHED.pop(other)["segmentation"].close()
 
 
 def test_what_makes_no_sense_is_told_and_left_out(ui):

@@ -26,7 +26,7 @@ def next_day():
 
     yield start
     for viewer in opened:
-        napari_layers._ATTACHED.pop(viewer).close()
+        napari_layers._ATTACHED.pop(viewer)["segmentation"].close()
 
 
 def work(ui):

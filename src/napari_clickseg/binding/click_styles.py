@@ -21,10 +21,12 @@ __all__ = [
     "ValueStyle",
 ]
 
-SIGN, RADIUS, CLASS, VALUE = "sign", "radius", "class", "value"
+SIGN, RADIUS, CLASS, VALUE, WISH = "sign", "radius", "class", "value", "wish"
 POSITIVE, NEGATIVE = "positive", "negative"
 COLORS = {POSITIVE: "#1baf5c", NEGATIVE: "#f0442e"}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "x"}
+#: Of clicks with a value, and of the value beside them: seen on dark and on bright.
+VALUE_COLOR, TEXT_COLOR = "#1e90ff", "#ff5fae"
 #: Points keep this size on screen, in pixels, at any zoom.
 SCREEN_SIZE = 11
 
@@ -73,6 +75,15 @@ def _radii(marks: Sequence[Mark]) -> NDArray[Any]:
     return np.array([np.nan if m.radius is None else m.radius for m in marks], float)
 
 
+def _signs(marks: Sequence[Mark]) -> NDArray[Any]:
+    signs = [POSITIVE if mark.positive else NEGATIVE for mark in marks]
+    return np.array(signs, dtype=object)
+
+
+def _values(marks: Sequence[Mark]) -> NDArray[Any]:
+    return np.array([np.nan if m.value is None else m.value for m in marks], float)
+
+
 def _number(value: Any) -> float | None:
     """Return a number of the table; None where there is none."""
     try:
@@ -88,27 +99,38 @@ def _radius(cells: dict[str, Any]) -> float | None:
 
 
 class SignStyle:
-    """Clicks that add are green discs, those that take away red crosses."""
+    """Clicks that add are green discs, those that take away red crosses.
+
+    Parameters
+    ----------
+    values : bool
+        There may be clicks with values among them, which keep these.
+    """
+
+    def __init__(self, values: bool = False) -> None:
+        self._values = values
 
     def keywords(self) -> dict[str, Any]:
         """Return further arguments for ``viewer.add_points``."""
+        usual = {SIGN: POSITIVE, RADIUS: np.nan}
         return {
             **_base(),
             "features": self.features(()),
-            "feature_defaults": {SIGN: POSITIVE, RADIUS: np.nan},
+            "feature_defaults": usual | ({VALUE: np.nan} if self._values else {}),
             "face_color": SIGN,
             "face_color_cycle": COLORS,
         }
 
     def features(self, marks: Sequence[Mark]) -> Features:
         """Return sign and radius of each."""
-        signs = [POSITIVE if mark.positive else NEGATIVE for mark in marks]
-        return {SIGN: np.array(signs, dtype=object), RADIUS: _radii(marks)}
+        table = {SIGN: _signs(marks), RADIUS: _radii(marks)}
+        return table | ({VALUE: _values(marks)} if self._values else {})
 
     def mark(self, row: float, col: float, cells: dict[str, Any]) -> Mark:
         """Return the click of a line of the table."""
         positive = cells.get(SIGN, POSITIVE) != NEGATIVE
-        return Mark(row, col, positive, _radius(cells))
+        value = _number(cells.get(VALUE)) if self._values else None
+        return Mark(row, col, positive, _radius(cells), None, value)
 
     def next_mark(self, positive: bool, radius: float | None) -> Mark:
         """Return what a click put down now asks for."""
@@ -198,30 +220,43 @@ class ValueStyle:
 
     def keywords(self) -> dict[str, Any]:
         """Return further arguments for ``viewer.add_points``."""
-        unit = f" {self.unit}" if self.unit else ""
         return {
             **_base(),
             "features": self.features(()),
-            "feature_defaults": {VALUE: 0.0, RADIUS: np.nan},
-            "face_color": "#1e90ff",
+            "feature_defaults": {
+                SIGN: POSITIVE,
+                RADIUS: np.nan,
+                VALUE: 0.0,
+                WISH: "",
+            },
+            "face_color": VALUE_COLOR,
             "text": {
-                "string": "{value:.2f}" + unit,
+                "string": WISH,
                 "size": 9,
-                "color": "#ff5fae",
+                "color": TEXT_COLOR,
                 "anchor": "lower_left",
             },
         }
 
     def features(self, marks: Sequence[Mark]) -> Features:
-        """Return value and radius of each."""
-        values = [0.0 if mark.value is None else mark.value for mark in marks]
-        return {VALUE: np.array(values, dtype=float), RADIUS: _radii(marks)}
+        """Return sign, radius and value of each, and what is written beside it."""
+        wishes = [self._written(mark) for mark in marks]
+        return {
+            SIGN: _signs(marks),
+            RADIUS: _radii(marks),
+            VALUE: _values(marks),
+            WISH: np.array(wishes, dtype=object),
+        }
 
     def mark(self, row: float, col: float, cells: dict[str, Any]) -> Mark:
-        """Return the click of a line of the table."""
-        value = _number(cells.get(VALUE))
-        value = self._chosen() if value is None else value
-        return Mark(row, col, True, _radius(cells), None, value)
+        """Return the click of a line of the table; without a value it is a push."""
+        positive, value = cells.get(SIGN) != NEGATIVE, _number(cells.get(VALUE))
+        return Mark(row, col, positive, _radius(cells), None, value)
+
+    def _written(self, mark: Mark) -> str:
+        if mark.value is None:
+            return "+" if mark.positive else "\N{MINUS SIGN}"
+        return f"{mark.value:.2f} {self.unit}".strip()
 
     def next_mark(self, positive: bool, radius: float | None) -> Mark:
         """Return what a click put down now asks for."""
@@ -234,7 +269,7 @@ class ValueStyle:
 
     def colour(self, mark: Mark) -> str:  # noqa: ARG002
         """Return the colour of a click."""
-        return "#1e90ff"
+        return VALUE_COLOR
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

@@ -117,7 +117,7 @@ class ViewerDepth(DenseConsole):
     def click_style(self) -> ClickStyle:
         """Return how clicks look: values, or signs where they push."""
         if self.mode == "push":
-            return SignStyle()
+            return SignStyle(values=True)
         return ValueStyle(lambda: self.wished, lambda: self.wished, self.unit)
 
     def _show_change(self, report: DenseReport) -> None:

@@ -185,7 +185,7 @@ class ViewerMatting(DenseConsole):
     def click_style(self) -> ClickStyle:
         """Return how clicks look: signs on the object and for pushes, else values."""
         if self.mode == "push" or self.outlining:
-            return SignStyle()
+            return SignStyle(values=True)
         return ValueStyle(lambda: self.wished, lambda: 0.0)
 
     def _take_trimap(self, layer: Labels) -> None:

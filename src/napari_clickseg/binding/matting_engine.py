@@ -30,15 +30,15 @@ class MattingEngine(DenseEngine):
         super().__init__(shelf, tell, "matting")
         self._outlines: dict[Plane, ClickSession] = {}
         self._outline_models: dict[Plane, Any] = {}
+        #: Of which clicks a trimap was made; by the array's identity.
+        self._origins: dict[int, tuple[Any, ClickSession]] = {}
 
     def open(
         self, plane: Plane, image: PlaneImage, options: DenseOptions
     ) -> DenseReport:
         """Begin with a plane, unless it is open already."""
         if plane not in self._outlines:
-            outline = ClickSession()  # its model is chosen when it is asked
-            outline.set_image(self.source(plane, image))
-            self._outlines[plane] = outline
+            self._new_outline(plane, self.source(plane, image))
         return super().open(plane, image, options)
 
     def show(self, plane: Plane, image: PlaneImage, options: DenseOptions) -> Any:
@@ -83,9 +83,10 @@ class MattingEngine(DenseEngine):
         if not outline.pending and (outline.settled or not settle):
             return self._report(plane, None, options)
         model = self._model(options.object_model)
-        if self._outline_models.get(plane) is not model:
+        known = outline, model
+        if self._outline_models.get(plane) != known:
             outline.set_model(model)
-            self._outline_models[plane] = model
+            self._outline_models[plane] = known
         change = (
             outline.update(settle=settle, visible=options.visible, cancelled=cancelled)
             if outline.pending
@@ -107,7 +108,7 @@ class MattingEngine(DenseEngine):
                 "There is no object to matte yet: click inside one, or choose a mask "
                 "or a trimap."
             )
-        return self.call(
+        report = self.call(
             plane,
             options,
             "trimap_from_mask",
@@ -115,6 +116,9 @@ class MattingEngine(DenseEngine):
             options.band,
             predict=False,
         )
+        trimap = self._session(plane).trimap
+        self._origins[id(trimap)] = trimap, outline
+        return report
 
     def preview(self, plane: Plane, options: DenseOptions) -> DenseReport:
         """Report the trimap anew, for example with a wider band."""
@@ -136,13 +140,25 @@ class MattingEngine(DenseEngine):
             return self._report(plane, outline.redo(), options)
         if name == "discard" and self._outlining(plane):
             return self._report(plane, outline.discard(), options)
+        before = self._session(plane).trimap
         report = super().call(plane, options, name, *args, **keywords)
-        if name in ("commit", "discard") and outline.in_work:
-            outline.discard()
-            report = self._report(plane, report.change, options)
-        return report
+        if before is None or self._session(plane).trimap is not None:
+            return report
+        # Alpha is done: the next object. Or undone: the one that it was made of.
+        if name == "undo":
+            _, outline = self._origins.get(id(before), (None, outline))
+            self._outlines[plane] = outline
+        else:
+            self._new_outline(plane, self._session(plane).image)
+        return replace(self._report(plane, report.change, options), kept=report.kept)
 
     # ---------------------------------------------------------------------- parts
+
+    def _new_outline(self, plane: Plane, image: Any) -> None:
+        outline = ClickSession()  # its model is chosen when it is asked
+        outline.set_image(image)
+        self._outlines[plane] = outline
+        self._outline_models.pop(plane, None)
 
     def _outlining(self, plane: Plane) -> bool:
         """Whether there is no trimap yet."""
@@ -156,9 +172,7 @@ class MattingEngine(DenseEngine):
         outline = self._outlines[plane]
         if not self._outlining(plane):
             own = change if change is None or hasattr(change, "result") else None
-            report = super()._report(plane, own, options)
-            back = outline.in_work and not outline.pending
-            return replace(report, can_undo=report.can_undo or back)
+            return super()._report(plane, own, options)
         if change is not None and not hasattr(change, "result"):
             # Of the object: no pixel of alpha is different.
             told = replace(change, bbox=None, mask=None, labels=None)

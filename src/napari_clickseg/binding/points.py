@@ -134,7 +134,6 @@ class ClickPoints:
         with self._quietly():
             layer.selected_data = set()
             layer.text = None
-            layer.face_color = "white"  # lets go of the column it goes by now
             layer.features = style.features(self._shown)
             layer.feature_defaults = keywords["feature_defaults"]
             if "face_color_cycle" in keywords:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from napari_clickseg.session.answering import Asking
 from napari_clickseg.session.changes import Change
-from napari_clickseg.session.moments import Moments
-from napari_clickseg.session.patches import difference
+from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.moments import Moments, State
+from napari_clickseg.session.patches import Patch, difference
 from napari_clickseg.session.refining import Disobeyed
 
 
@@ -31,6 +33,10 @@ class DenseChange(Change):
 
 class DenseMoments(Moments):
     """History of such a session that tells each change as a box of pixels."""
+
+    def __init__(self, state: State, mask_of: Callable[[Draft], Patch]) -> None:
+        super().__init__(state, mask_of)
+        self.change = DenseChange("start", clicks=state.draft.clicks)
 
     def tell(
         self,
