@@ -142,7 +142,7 @@ def planes_of(source: Source, shown: Shown) -> Iterator[tuple[str, ImageSource]]
         If it cannot be read.
     """
     if source.index is not None:
-        array = _open_zarr(source.path)
+        array = open_zarr(source.path)
         plane = Plane(array, source.kept, source.index)
         axis = source.channel_axis
         channels = shown.channels if axis is not None else None
@@ -198,12 +198,12 @@ def _in_folder(folder: Path, shown: Shown) -> Iterator[Source]:
 
 
 def _in_zarr(folder: Path, shown: Shown) -> Iterator[Source]:
-    node = _open_zarr(folder)
+    node = open_zarr(folder)
     path, axes = str(folder), ""
     if not hasattr(node, "shape"):
-        level, axes = _largest_level(folder, node)
+        level, axes = largest_level(folder, node)
         path = str(folder / level)
-        node = _open_zarr(path)
+        node = open_zarr(path)
     ndim, kept = len(node.shape), tuple[int, ...]()
     channel_axis: int | None = None
     if len(axes) == ndim and axes.endswith("yx"):
@@ -221,7 +221,7 @@ def _in_zarr(folder: Path, shown: Shown) -> Iterator[Source]:
         yield Source(path, tuple(index), kept, channel_axis)
 
 
-def _largest_level(folder: Path, group: Any) -> tuple[str, str]:
+def largest_level(folder: Path, group: Any) -> tuple[str, str]:
     """Return the array of full resolution in an OME-Zarr image, and its axes."""
     attributes = dict(group.attrs)
     attributes = attributes.get("ome", attributes)  # from version 0.5 on
@@ -240,7 +240,7 @@ def _largest_level(folder: Path, group: Any) -> tuple[str, str]:
     return level, "".join(names) if all(len(n) == 1 for n in names) else ""
 
 
-def _open_zarr(path: str | Path) -> Any:
+def open_zarr(path: str | Path) -> Any:
     try:
         return need("zarr").open(str(path), mode="r")
     except (OSError, ValueError, KeyError, TypeError) as error:

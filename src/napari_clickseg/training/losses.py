@@ -104,10 +104,15 @@ def sigmoid_bce_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (loss * valid).mean((1, 2, 3))
 
 
-def mean_iou(probability: Tensor, labels: Tensor) -> float:
-    """Return the mean IoU of a batch at 0.49; label -1 does not count."""
+def window_ious(probability: Tensor, labels: Tensor) -> Tensor:
+    """Return each sample's IoU at 0.49, ``(N,)``; label -1 does not count."""
     answer, truth = probability > 0.49, labels > 0.5
     valid = labels != -1
     both = (answer & truth & valid).sum((1, 2, 3)).float()
     either = ((answer | truth) & valid).sum((1, 2, 3)).float()
-    return float((both / either.clamp_min(1)).mean())
+    return both / either.clamp_min(1)
+
+
+def mean_iou(probability: Tensor, labels: Tensor) -> float:
+    """Return the mean IoU of a batch at 0.49; label -1 does not count."""
+    return float(window_ious(probability, labels).mean())

@@ -1,0 +1,171 @@
+"""A finetuned model gets a name, a card and a place among the others."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_clickseg import __version__
+from napari_clickseg.errors import CheckpointError, TrainingError, UnknownModelError
+from napari_clickseg.models.added import add_model_file
+from napari_clickseg.models.checkpoint import Checkpoint, save_checkpoint
+from napari_clickseg.models.registry import ModelInfo, get_info
+
+#: What is added to the parent's name where none is given.
+SUFFIX = "finetuned"
+
+
+def choose_name(parent: str, wish: str | None = None) -> str:
+    """Return a name that no model has.
+
+    Parameters
+    ----------
+    parent : str
+        Name of the model that is finetuned.
+    wish : str, optional
+        The user's. It becomes lower case; what is no letter, digit, dot, dash or
+        underscore becomes a dash.
+
+    Raises
+    ------
+    TrainingError
+        If a model of the wished name is there already, or nothing is left of it.
+    """
+    if wish is not None:
+        name = _plain(wish)
+        if not name:
+            raise TrainingError(
+                f"A model cannot be called {wish!r}; give it a name of letters or "
+                "digits."
+            )
+        if is_taken(name):
+            raise TrainingError(
+                f"A model named {name} is there already, and is not overwritten. Give "
+                "another name, or remove that one first (napari-clickseg models "
+                f"remove {name})."
+            )
+        return name
+    stem = re.sub(rf"-{SUFFIX}(-\d+)?$", "", _plain(parent)) or "model"
+    name = f"{stem}-{SUFFIX}"
+    number = 1
+    while is_taken(name):
+        number += 1
+        name = f"{stem}-{SUFFIX}-{number}"
+    return name
+
+
+def is_taken(name: str) -> bool:
+    """Whether a model goes by that name."""
+    try:
+        get_info(name)
+    except UnknownModelError:
+        return False
+    return True
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", name.strip().lower()).strip("-.")
+
+
+def make_card(
+    name: str, parent: Checkpoint, parent_name: str, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what is written into the weight file.
+
+    Parameters
+    ----------
+    name : str
+        Of the new model.
+    parent : Checkpoint
+        The one it was made of; its licence and the meaning of its answers stay.
+    parent_name : str
+        What that is called.
+    facts : mapping
+        Data, settings and figures.
+    """
+    old = parent.metadata
+    kept = {
+        key: old[key]
+        for key in ("task", "classes", "refinement", "licence", "license")
+        if key in old
+    }
+    licence = kept.get("licence", kept.get("license", "that of its parent"))
+    return {
+        **kept,
+        "name": name,
+        "task": parent.task,
+        "licence": licence,
+        "source": f"finetuned from {parent_name}",
+        "description": f"{parent_name}, finetuned on {facts['data']['text']}",
+        "finetuned": {
+            "parent": {
+                "name": parent_name,
+                "sha256": parent.sha256,
+                "finetuned": old.get("finetuned"),
+            },
+            "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "napari-clickseg": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            **facts,
+        },
+    }
+
+
+def keep_model(
+    network: nn.Module,
+    name: str,
+    card: Mapping[str, Any],
+    folder: Path,
+    *,
+    half: bool = True,
+) -> ModelInfo:
+    """Write a model's weights and put it into the list.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Of a class that is known, its weights by their usual names.
+    name : str
+        Free; a model that has taken the name in the meantime is not overwritten, but
+        the new one gets another.
+    card : mapping
+        See :func:`make_card`.
+    folder : Path
+        Where the file is made; it stays there, too.
+    half : bool
+        Store float16 where all weights fit it.
+
+    Raises
+    ------
+    TrainingError
+        If the file cannot be written; names the next step.
+    """
+    if is_taken(name):
+        name = choose_name(re.sub(rf"-{SUFFIX}(-\d+)?$", "", name))
+        card = {**card, "name": name}
+    target = folder / f"{name}.safetensors"
+    network = network.cpu().eval()
+    try:
+        try:
+            dtype = torch.float16 if half else None
+            save_checkpoint(target, network, metadata=card, dtype=dtype)
+        except CheckpointError:
+            if not half:
+                raise
+            save_checkpoint(target, network, metadata=card)
+        return add_model_file(target, name)
+    except (CheckpointError, OSError) as error:
+        raise TrainingError(
+            f"The finetuned model cannot be saved ({error}). What was learned is kept "
+            f"in {folder}: make room and run the same again."
+        ) from error

@@ -1,0 +1,1 @@
+"""Images with what is labelled in them, from wherever users keep them."""
