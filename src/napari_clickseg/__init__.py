@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_clickseg.models.model import load_model
     from napari_clickseg.models.registry import list_models
     from napari_clickseg.napari_layers import attach
+    from napari_clickseg.training.finetune import finetune
     from napari_clickseg.session import ClickSession, predict
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ClickSession",
     "__version__",
     "attach",
+    "finetune",
     "list_models",
     "load_model",
     "make_interactive",
@@ -39,6 +41,7 @@ _HOMES = {
     "ClickSegError": "errors",
     "ClickSession": "session",
     "attach": "napari_layers",
+    "finetune": "training.finetune",
     "list_models": "models.registry",
     "load_model": "models.model",
     "make_interactive": "models.interactive",

@@ -15,6 +15,7 @@ from napari_clickseg.cli.convert import convert
 from napari_clickseg.cli.demo import demo
 from napari_clickseg.cli.encode import encode
 from napari_clickseg.cli.evaluate import evaluate
+from napari_clickseg.cli.finetune import finetune
 from napari_clickseg.cli.models import app as models_app
 from napari_clickseg.cli.segment import segment
 from napari_clickseg.cli.store import app as store_app
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(segment)
 app.add_typer(models_app, name="models")
+app.command()(finetune)
 app.command()(train)
 app.command()(evaluate)
 app.command()(tune_refinement)

@@ -291,7 +291,8 @@ class Loop:
         if not math.isfinite(float(told[0])):
             raise TrainingError(
                 f"The loss is no number at step {self.step + 1}. Try a smaller "
-                "learning rate; if it is so again, look whether the images hold strange values."
+                "learning rate; if it is so again, look whether the images hold "
+                "strange values."
             )
         self.fabric.clip_gradients(
             self.student,
