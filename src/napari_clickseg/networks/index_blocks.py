@@ -75,7 +75,7 @@ class IndexBlock(nn.Module):
                 nn.Conv2d(channels, channels, 4, 2, 1, groups=groups, bias=False),
                 nn.BatchNorm2d(channels),
                 nn.ReLU6(inplace=True),
-                nn.Conv2d(channels, channels, 1, groups=groups, bias=False),
+                _Pointwise(channels, channels, 1, groups=groups, bias=False),
             )
             self.add_module(f"indexnet{place}", branch)
 
@@ -95,6 +95,19 @@ class IndexBlock(nn.Module):
         places = torch.stack([branch(x) for branch in self.children()], 2).sigmoid()
         pooling = places.softmax(2)
         return _shuffled(pooling), _shuffled(places)
+
+
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution; of each channel by itself it is a product, and so computed.
+
+    On one thread the library would call a matrix product for every channel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to the same shape."""
+        if self.groups == x.shape[1]:
+            return x * self.weight.view(1, -1, 1, 1)
+        return super().forward(x)
 
 
 class Context(nn.Module):

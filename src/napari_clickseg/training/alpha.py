@@ -120,22 +120,37 @@ class MattingBatches(Stream):
         }
 
 
+#: Layers of an IndexNet whose batch norms never see a batch's own statistics. The last
+#: one has a single channel, alpha itself: normalised over a batch, every batch would
+#: have the same mean alpha. The other one sees one value an image.
+PLAIN_NORMS = ("pred.", "dconv_pp.global_avg_pool.")
+
+
 @torch.no_grad()
 def begin_between(network: IndexNet) -> None:
-    """Let an IndexNet's last two layers pass on what they are given, around 1/2.
+    """Let an IndexNet begin with alpha about 1/2 everywhere, and look where it learns.
 
-    They have a single channel: with filters drawn at random the answer is as likely as
+    The answer has a single channel: with filters drawn at random it is as likely as
     not below 0, and it takes hundreds of steps until the last one has changed its sign.
+    The dilated filters of the context module reach beyond small canvases: what they
+    cannot learn there begins at 0 rather than at random.
     """
     for module in network.pred.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.fill_(0.5)
             module.bias.fill_(0.5)
+    first = next(m for m in network.pred.modules() if isinstance(m, nn.Conv2d))
+    first.weight.mul_(0.1)
     last = network.pred[1]
     assert isinstance(last, nn.Conv2d)
     middle = last.kernel_size[0] // 2
     last.weight.zero_()
     last.weight[0, 0, middle, middle] = 1
+    for module in network.dconv_pp.modules():
+        if isinstance(module, nn.Conv2d) and module.dilation[0] > 1:
+            centre = module.weight[..., 1, 1].clone().abs().clamp_min(0.5)
+            module.weight.zero_()
+            module.weight[..., 1, 1] = centre
 
 
 class AlphaRun(DenseRun):
@@ -150,6 +165,16 @@ class AlphaRun(DenseRun):
         if isinstance(self.network, IndexNet):
             begin_between(self.network)
         return filled
+
+    def begin_step(self) -> None:
+        """Set the learning rates, and hold the norms that no batch is to move."""
+        super().begin_step()
+        for name, module in self.network.named_modules():
+            norm = isinstance(module, nn.BatchNorm2d) and name.startswith(PLAIN_NORMS)
+            # where begin_between saw to what they are given; and so few steps leave
+            # nothing to be forgotten on purpose
+            if (norm and self.plan.start is not None) or isinstance(module, nn.Dropout):
+                module.eval()
 
     def open_data(self, packs: list[Pack]) -> MattingBatches:
         """Return composites."""
