@@ -340,3 +340,50 @@ def test_two_docks_and_another_image(viewer: ViewerModel) -> None:
     np.testing.assert_array_equal(shown(depth), before)
     with pytest.raises(SessionError, match="no task"):
         attach(viewer, task="cooking")
+
+
+def test_hidden_clicks_may_go(viewer: ViewerModel) -> None:
+    ui = ready(viewer, "depth")
+    clicks = viewer.layers["Clicks for depth"]
+    clicks.add((60, 80))
+    clicks.add((20, 30))
+    clicks.visible = False
+    ui.act("undo")
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    clicks.visible = True
+    assert len(clicks.data) == 1
+    assert not clicks.events.visible.blocked()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_work_is_offered_again(
+    task: str, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui = ready(viewer, task)
+    first = ui.result.copy()
+    ui.commit()
+    assert ui.resume_text == ""
+    viewer.layers.clear()
+    again = ViewerModel()
+    try:
+        later = open_on(again, task)
+        assert later.resume_text.startswith("Take up where you stopped: 1 kept")
+        later.resume()
+        kept = again.layers[f"{ui.noun.capitalize()} 1 of image"]
+        np.testing.assert_array_equal(kept.data, first)
+        later.reopen(1)
+        np.testing.assert_array_equal(shown(later), first)
+        later.settings = type(ui.settings)(iterations=3, learning_rate=0.05)
+        wish = {"semantic": {"label": 2}, "matting": {"value": 0.5}}.get(task)
+        later.add_click((36, 42), **(wish or {"value": 4.0}))
+        assert len(later.clicks) == 1
+    finally:
+        for each in napari_layers._ATTACHED.pop(again).values():
+            each.close()
+    other = ViewerModel()
+    try:
+        assert open_on(other, task, discs()[::-1].copy()).resume_text == ""
+    finally:
+        for each in napari_layers._ATTACHED.pop(other).values():
+            each.close()

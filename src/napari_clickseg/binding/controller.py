@@ -5,6 +5,7 @@ Only the box that changed is written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,17 @@ from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.jobs import Jobs
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report
-from napari_clickseg.binding.writing import read_box, write_box, write_box_undoable
+from napari_clickseg.binding.writing import (
+    box_reader,
+    read_box,
+    write_box,
+    write_box_undoable,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+    from napari_clickseg.session import Change
 
 
 __all__ = ["Controller"]
@@ -68,6 +76,19 @@ class Controller(Jobs):
         if here:
             self._show_marks()
         self.changed.emit()
+        self.keep_on_disk(context.engine, report)
+
+    def saved_by(self, change: Change) -> bool:
+        """Whether a change is worth saving: where objects are others now."""
+        return change.labels is not None
+
+    def work_there(self, plane: Plane) -> Callable[[], bool]:
+        """Return what says, in the worker, that there are objects already."""
+        layer = self.objects_layer
+        if layer is None:
+            return lambda: True
+        labels = box_reader(layer, plane)
+        return lambda: bool(labels().any())
 
     def _show_mask(self, plane: Plane) -> None:
         """Fill a mask layer that was made anew."""
@@ -115,6 +136,7 @@ class Controller(Jobs):
         self._show_marks()
         if new_mask and self.plane is not None:
             self._show_mask(self.plane)
+        self.look_for_saved()
 
     def _objects_chosen(self) -> None:
         context = self.context
@@ -131,6 +153,7 @@ class Controller(Jobs):
         if self.plane is not None:
             self.say(self._hint(report))
         self.changed.emit()
+        self.look_for_saved()
 
     def _mask_painted(self) -> None:
         if self.mask_layer is None or self.plane is None:

@@ -46,6 +46,8 @@ class DenseController(DenseStage):
 
     #: Modes of the task, the first one is usual.
     modes = ("click", "push")
+    #: There is one map with many clicks: it is not kept only when it is done.
+    saves_every = 15.0
 
     def __init__(
         self, viewer: ViewerModel, channel: Channel, shelf: ModelShelf
@@ -64,6 +66,7 @@ class DenseController(DenseStage):
         )
         self.band: float | None = chosen.get("maps.band") or None
         self.push: float = chosen.get("maps.push")
+        self.autosaves = bool(chosen.get("saving.autosave"))
         super().__init__(viewer, channel, shelf)
         self._preference_stops = self._follow_preferences(chosen)
 
@@ -185,6 +188,7 @@ class DenseController(DenseStage):
             self._restyle()
             self._show_marks()
         self.changed.emit()
+        self.keep_on_disk(context.engine, report)
 
     def _show_change(self, report: DenseReport) -> None:
         change: Any = report.change
@@ -299,6 +303,7 @@ class DenseController(DenseStage):
         if self.plane is not None and self.image_layer is not None:
             self.say(self._hint(self.report))
         self.changed.emit()
+        self.look_for_saved()
 
     def _points_gone(self) -> None:
         self.say("The click layer is gone: choose a kind of click to go on.")

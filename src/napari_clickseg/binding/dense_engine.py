@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.binding.dense_reports import DenseOptions, DenseReport
+from napari_clickseg.binding.engine import sessions_folder
 from napari_clickseg.binding.marking import mark_of
 from napari_clickseg.binding.marks import MarkEdit
 from napari_clickseg.binding.plane_engine import CancelCheck, PlaneEngine, plane_source
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
-from napari_clickseg.models.cache import cache_folder
+from napari_clickseg.errors import ClickSegError, SessionError
 from napari_clickseg.session import Change, ClickSession, SessionStats
 from napari_clickseg.session.dense_session import DenseSession
 
@@ -40,6 +42,7 @@ class DenseEngine(PlaneEngine[DenseSession]):
         self._told: dict[Plane, dict[int, Any]] = {}
         #: What was painted into the map and is not answered yet.
         self._drawn: dict[Plane, Box] = {}
+        self._saved: dict[Plane, Any] = {}
 
     # ------------------------------------------------------------------- opening
 
@@ -156,22 +159,68 @@ class DenseEngine(PlaneEngine[DenseSession]):
         return self._restored(plane, options, box)
 
     def autosave(self, plane: Plane) -> None:
-        """Keep the session of a plane, without its image."""
+        """Keep the session of a plane, without its image.
+
+        Raises
+        ------
+        SessionError
+            If the folder cannot be written to.
+        """
         session = self._session(plane)
         path = self._kept_path(session.image)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SessionError(
+                f"Your work cannot be kept in {path.parent} ({error.strerror}): set "
+                "NAPARI_CLICKSEG_CACHE to another folder, or switch autosave off."
+            ) from error
         session.save(path, image=False)
+
+    def look_for_saved(
+        self,
+        plane: Plane,
+        image: PlaneImage,
+        options: DenseOptions,
+        there: Callable[[], bool],
+    ) -> str:
+        """Return what was kept of this image in words; "" for nothing."""
+        folder = sessions_folder()
+        if there() or not any(folder.glob(f"*-{self.task}.clickseg")):
+            return ""
+        source, choice = plane_source(image), options.model
+        path = self._kept_path(source)
+        if not path.is_file():
+            return ""
+        try:
+            session: Any = ClickSession.load(
+                path,
+                source,
+                model=choice.name,
+                device=choice.device,
+                precision=choice.precision,
+            )
+        except ClickSegError:  # damaged, or of another version: nothing to offer
+            return ""
+        clicks, kept = len(session.clicks), len(session.committed)
+        if not session.in_work and not kept:
+            return ""
+        self._saved[plane] = session
+        told = [f"{clicks} click{'s' if clicks != 1 else ''}"] if clicks else []
+        return " and ".join([*told, *([f"{kept} kept"] if kept else [])]) or "a map"
+
+    def resume(self, plane: Plane, options: DenseOptions) -> DenseReport:
+        """Take up the session that :meth:`look_for_saved` found."""
+        return self._taken_up(plane, self._saved.pop(plane), options)
 
     def load(
         self, plane: Plane, image: PlaneImage, options: DenseOptions, path: Path
     ) -> DenseReport:
         """Take up a session from a file."""
-        model = self._model(options.model)
-        session: Any = ClickSession.load(path, plane_source(image), model=model)
-        self._sessions[plane] = session
-        self._models[plane] = model
-        self._shown[plane] = None  # as on screen now, not as it was then
-        return self.whole(plane, options)
+        session: Any = ClickSession.load(
+            path, plane_source(image), model=self._model(options.model)
+        )
+        return self._taken_up(plane, session, options)
 
     # ---------------------------------------------------------------------- parts
 
@@ -184,9 +233,18 @@ class DenseEngine(PlaneEngine[DenseSession]):
         made: DenseSession = session
         return made
 
+    def _taken_up(
+        self, plane: Plane, session: Any, options: DenseOptions
+    ) -> DenseReport:
+        """Go on with a session from a file."""
+        self._sessions[plane] = session
+        self._shown[plane] = None  # as on screen now, not as it was then
+        self._models[plane] = None  # the dock's, whatever it was then
+        self._prepare(plane, options)
+        return self.whole(plane, options)
+
     def _kept_path(self, image: Any) -> Path:
-        name = f"{image.signature()}-{self.task}.clickseg"
-        return cache_folder() / "sessions" / name
+        return sessions_folder() / f"{image.signature()}-{self.task}.clickseg"
 
     def _prepare(self, plane: Plane, options: DenseOptions) -> None:
         """Give the session its model, its mode and its settings."""

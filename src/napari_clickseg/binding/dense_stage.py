@@ -15,7 +15,7 @@ from napari_clickseg.binding.hooks import connected
 from napari_clickseg.binding.keys import MAP_KEYS
 from napari_clickseg.binding.planes import data_shape
 from napari_clickseg.binding.reach import Reach
-from napari_clickseg.binding.waiting import Waiting
+from napari_clickseg.binding.saving import Saving
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -30,7 +30,7 @@ __all__ = ["DenseStage"]
 RESULT, KEPT = "result", "kept "
 
 
-class DenseStage(Waiting[DenseEngine]):
+class DenseStage(Saving[DenseEngine]):
     """The layers of one task in one viewer; parameters as of ``ImageJobs``."""
 
     keys = MAP_KEYS
@@ -77,6 +77,7 @@ class DenseStage(Waiting[DenseEngine]):
             self._show_all()
         self._zoomed()
         self.activate()
+        self.look_for_saved()
 
     def new_name(self, noun: str) -> str:
         """Return what a layer of ours beside the image is called."""

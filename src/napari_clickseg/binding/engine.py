@@ -168,17 +168,17 @@ class Engine(PlaneEngine[ClickSession]):
         plane: Plane,
         image: PlaneImage,
         options: Options,
-        labels: Callable[[], NDArray[Any]],
+        there: Callable[[], bool],
     ) -> str:
         """Return what was kept of this image in words; "" for nothing.
 
-        Nothing is offered where ``labels`` shows that there are objects already.
+        Nothing is offered where ``there`` says that there are objects already.
         """
         if not any(sessions_folder().glob("*.clickseg")):
             return ""
         source, choice = plane_source(image), options.model
         path = _saved_path(source)
-        if not path.is_file() or labels().any():
+        if not path.is_file() or there():
             return ""
         try:
             session = ClickSession.load(

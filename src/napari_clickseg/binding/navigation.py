@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_clickseg.binding import own_layers
+from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.hooks import camera_of
-from napari_clickseg.binding.saving import Saving
 from napari_clickseg.errors import SessionError
 from napari_clickseg.refinement.settings import Method
 
@@ -23,7 +23,7 @@ __all__ = ["Navigation"]
 RADIUS_STEP = 1.25
 
 
-class Navigation(Saving):
+class Navigation(Controller):
     """Actions without arguments; none of them waits or raises."""
 
     _last_method: Method = "g-brs-bmconv"

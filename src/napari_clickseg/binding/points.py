@@ -113,15 +113,12 @@ class ClickPoints:
             return
         self._plane, self._shown = plane, marks
         places = [] if plane is None else [plane.to_data(m.position) for m in marks]
-        with self._quietly():
-            layer = self.layer
+        with self._quietly(), _as_if_visible(self.layer) as layer:
             layer.selected_data = set()
             # What napari fills in before the table is set must be of its kind.
             layer.feature_defaults = self._defaults(self._next_mark(None))
             layer.data = np.array(places).reshape(len(places), layer.ndim)
-            # Of a hidden layer napari would write texts for points that are gone.
-            with layer.text.events.blocker_all():
-                layer.features = self.style.features(marks)
+            layer.features = self.style.features(marks)
             if marks:
                 layer.symbol = [self.style.symbol(mark) for mark in marks]
             layer.refresh()
@@ -398,3 +395,21 @@ class ClickPoints:
         nearest = int(np.argmin(distances))
         zoom = float(getattr(event, "camera_zoom", 1.0))
         return nearest if distances[nearest] * zoom <= GRAB_DISTANCE else None
+
+
+@contextmanager
+def _as_if_visible(layer: Points) -> Iterator[Points]:
+    """Change a hidden layer as one that shows, without showing it.
+
+    napari does not slice hidden layers anew, and later looks for points by numbers
+    that are gone.
+    """
+    if layer.visible:
+        yield layer
+        return
+    with layer.events.visible.blocker():
+        layer.visible = True
+        try:
+            yield layer
+        finally:
+            layer.visible = False

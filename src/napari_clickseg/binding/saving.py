@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic
 
-from napari_clickseg.binding.controller import Controller
-from napari_clickseg.binding.engine import Engine
-from napari_clickseg.binding.image_jobs import Context
+from napari_clickseg.binding.image_jobs import E
 from napari_clickseg.binding.planes import Plane
-from napari_clickseg.binding.reports import Report
-from napari_clickseg.binding.writing import box_reader
+from napari_clickseg.binding.waiting import Waiting
 
 if TYPE_CHECKING:
     from napari_clickseg.worker import Job
@@ -22,10 +20,19 @@ __all__ = ["Saving"]
 WORTH_SAVING = frozenset({"commit", "delete", "undo", "redo", "labels"})
 
 
-class Saving(Controller):
-    """Autosave and resume; the file is named by what the plane holds."""
+class Saving(Waiting[E], Generic[E]):
+    """Autosave and resume; the file is named by what the plane holds.
 
+    Those who inherit call :meth:`keep_on_disk` with what was shown, and
+    :meth:`look_for_saved` when a plane is on screen.
+    """
+
+    #: Whether work is kept on disk.
+    autosaves = True
+    #: Seconds after which answers between such changes are written, too; None: never.
+    saves_every: float | None = None
     _looking = False
+    _last_saved = 0.0
 
     @property
     def resume_text(self) -> str:
@@ -43,35 +50,32 @@ class Saving(Controller):
             return
         context.saved.pop(plane, None)
         context.opened.add(plane)
-        engine, options = context.engine, self.current_options()
+        engine: Any = context.engine
+        options = self.current_options()
         self.make_ready()
         self._channel.edit(
             lambda _: engine.resume(plane, options), partial(self._job_done, context)
         )
         self.ask(plane)
 
-    def apply(self, context: Context[Engine], report: Report) -> None:
-        """Show what a job did, and keep it on disk where it is worth it."""
-        super().apply(context, report)
-        change = report.change
-        if (
-            self.autosaves
-            and change is not None
-            and change.labels is not None
-            and change.kind in WORTH_SAVING
-        ):
-            engine, plane = context.engine, report.plane
+    def keep_on_disk(self, engine: Any, report: Any) -> None:
+        """Write the session of a plane where what happened is worth it."""
+        change, plane = report.change, report.plane
+        if not self.autosaves or change is None:
+            return
+        now = time.monotonic()
+        due = (
+            self.saves_every is not None
+            and report.settled
+            and report.drafted
+            and now - self._last_saved > self.saves_every
+        )
+        if due or (change.kind in WORTH_SAVING and self.saved_by(change)):
+            self._last_saved = now
             self._channel.chore(lambda _: engine.autosave(plane), self._told)
 
-    def _layers_ready(self, new_mask: bool) -> None:
-        super()._layers_ready(new_mask)
-        self._look_for_saved()
-
-    def _plane_changed(self) -> None:
-        super()._plane_changed()
-        self._look_for_saved()
-
-    def _look_for_saved(self) -> None:
+    def look_for_saved(self) -> None:
+        """See whether there is something of the plane on screen on disk."""
         context, plane, image = self.context, self.plane, self.image_layer
         if (
             not self.autosaves
@@ -81,32 +85,42 @@ class Saving(Controller):
             or image is None
             or plane in context.opened
             or plane in context.saved
-            or self.objects_layer is None
         ):
             return
-        source, options, engine = (
-            self.plane_source(),
-            self.current_options(),
-            context.engine,
-        )
-        labels = box_reader(self.objects_layer, plane)
+        there = self.work_there(plane)
+        source, options = self.plane_source(), self.current_options()
+        engine: Any = context.engine
         self._looking = True
         self._channel.chore(
-            lambda _: engine.look_for_saved(plane, source, options, labels),
+            lambda _: engine.look_for_saved(plane, source, options, there),
             self._looked(engine, plane),
         )
 
-    def _looked(self, engine: Engine, plane: Plane) -> Callable[[Job], None]:
+    # ------------------------------------------------- what the subclass makes of it
+
+    def saved_by(self, change: Any) -> bool:
+        """Whether a change of such a kind is worth it."""
+        del change
+        return True
+
+    def work_there(self, plane: Plane) -> Callable[[], bool]:
+        """Return what says, in the worker, that there is work on the plane already."""
+        del plane
+        return lambda: False
+
+    # ----------------------------------------------------------------------- parts
+
+    def _looked(self, engine: Any, plane: Plane) -> Callable[[Job], None]:
         def done(job: Job) -> None:
             self._looking = False
             context = self.context
             if context is None or context.engine is not engine:
-                self._look_for_saved()
+                self.look_for_saved()
                 return
             context.saved[plane] = job.value or ""
             self.changed.emit()
             if plane != self.plane:  # the view went on meanwhile
-                self._look_for_saved()
+                self.look_for_saved()
 
         return done
 

@@ -13,7 +13,7 @@ from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.hooks import connected
 from napari_clickseg.binding.planes import data_shape
-from napari_clickseg.binding.waiting import Waiting
+from napari_clickseg.binding.saving import Saving
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Stage"]
 
 
-class Stage(Waiting[Engine]):
+class Stage(Saving[Engine]):
     """The layers of one viewer; parameters as of :class:`ImageJobs`."""
 
     def __init__(

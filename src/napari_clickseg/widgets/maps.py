@@ -47,6 +47,7 @@ class MapWidget(QWidget):
         model = _row(self.model, self.badge)
         self.status = StatusLine(clicks.stop)
         self.begin = button(*begin, self._begin)
+        self.resume = button("", "Clicks and maps of last time", clicks.resume)
         self.undo = button("Undo", "Ctrl+Z", partial(clicks.act, "undo"))
         self.redo = button("Redo", "Ctrl+Shift+Z", partial(clicks.act, "redo"))
         self.discard = button(
@@ -79,7 +80,8 @@ class MapWidget(QWidget):
         }
         top = form(("Image", self.image), ("Model", model))
         back = _row(self.undo, self.redo, self.discard)
-        rows = [top, self.status, *self.own_rows(), self.begin, back, self.keep]
+        asked = [self.resume, *self.own_rows(), self.begin]
+        rows = [top, self.status, *asked, back, self.keep]
         lay_out(self, [*rows, self.under, *self.folds.values()], self.sections)
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
@@ -131,6 +133,8 @@ class MapWidget(QWidget):
         self.discard.setEnabled(drafted)
         self.keep.setEnabled(drafted)
         self.begin.setEnabled(clicks.image_layer is not None)
+        self.resume.setText(clicks.resume_text)
+        self.resume.setVisible(bool(clicks.resume_text))
         self.refresh_own(report)
         for _title, section in self.sections.values():
             if hasattr(section, "refresh"):
