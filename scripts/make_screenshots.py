@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 # Nothing of the user's: neither settings nor saved work.
 _FOLDER = tempfile.mkdtemp(prefix="clickseg-screenshots-")
@@ -42,12 +43,20 @@ def wait(until: Callable[[], bool] = lambda: False, limit: float = 60.0) -> None
 class Window:
     """A napari window with the dock in it."""
 
-    def __init__(self, sample: str, size: tuple[int, int] = (1320, 840)) -> None:
+    def __init__(
+        self,
+        sample: str | tuple[str, Any],
+        size: tuple[int, int] = (1320, 840),
+        dock: str = "Click segmentation",
+    ) -> None:
         self.viewer = napari.Viewer()
         self.viewer.window._qt_window.resize(*size)  # noqa: SLF001
-        self.viewer.open_sample("napari-clickseg", sample)
+        if isinstance(sample, str):
+            self.viewer.open_sample("napari-clickseg", sample)
+        else:
+            self.viewer.add_image(sample[1], name=sample[0])
         _dock, self.dock = self.viewer.window.add_plugin_dock_widget(
-            "napari-clickseg", "Click segmentation"
+            "napari-clickseg", dock
         )
         self.ui = self.dock.clicks
         wait(limit=0.5)
@@ -62,7 +71,7 @@ class Window:
         """Click into the image."""
         if positive != self.ui.positive:
             self.ui.act("toggle_sign")
-        self.viewer.layers["Clicks"].add(place)
+        self.ui.points.layer.add(place)
         self.settle()
         if not self.ui.positive:
             self.ui.act("toggle_sign")
@@ -201,8 +210,74 @@ def prepare() -> None:
     window.close()
 
 
+def semantic() -> None:
+    """Classify nuclei, and correct what is wrong."""
+    window = Window("fluorescence", dock="Semantic classes")
+    ui = window.ui
+    ui.act("start_from_model")
+    window.settle()
+    ui.choose_class(3)
+    places = centres(window, 3)
+    row, col = places[0]
+    ui.choose_class(2)
+    window.click((row, col))
+    window.look((row, col), 2.2)
+    window.dock.folds["refinement"].expand(animate=False)
+    wait(limit=0.3)
+    window.save("dock-semantic")
+    window.close()
+
+
+def matting() -> None:
+    """Click a cat's head, matte it, correct alpha."""
+    from skimage import data
+
+    window = Window(("cat", data.chelsea()), dock="Matting")
+    for place, positive in (
+        ((150, 200), True),
+        ((230, 330), True),
+        ((60, 130), True),
+        ((280, 120), True),
+        ((30, 30), False),
+        ((100, 430), False),
+    ):
+        window.click(place, positive)
+    window.ui.set_band(14)
+    window.settle()
+    window.ui.act("matte")
+    window.settle()
+    window.ui.choose_value(0.0)
+    window.click((20, 60))
+    window.dock.folds["view"].expand(animate=False)
+    wait(limit=0.3)
+    window.save("dock-matting")
+    window.ui.set_band(None)
+    window.close()
+
+
+def depth() -> None:
+    """Estimate the depth of a table, correct it, and look at it from the side."""
+    from skimage import data
+
+    window = Window(("coffee", data.coffee()), dock="Depth")
+    ui = window.ui
+    ui.act("start_from_model")
+    window.settle()
+    far = float(ui.result[60, 60])
+    ui.choose_value(round(0.8 * far, 2))
+    window.click((130, 330))
+    window.save("dock-depth")
+    ui.act("surface")
+    window.settle()
+    window.save("dock-surface")
+    window.close()
+
+
 # The last one leaves its sections open, which is remembered.
 PICTURES = {
+    "semantic": semantic,
+    "matting": matting,
+    "depth": depth,
     "photo": photo,
     "refinement": refinement,
     "prepare": prepare,
