@@ -48,6 +48,8 @@ class ViewerDepth(DenseConsole):
     ) -> None:
         #: Depth that the next click wishes for; None: nobody chose one yet.
         self._wished: float | None = None
+        #: Whether there are depths to be seen.
+        self._drafted = False
         #: Whether the contrast follows the depths.
         self.fits_contrast = True
         super().__init__(viewer, channel, shelf)
@@ -121,14 +123,23 @@ class ViewerDepth(DenseConsole):
         return ValueStyle(lambda: self.wished, lambda: self.wished, self.unit)
 
     def _show_change(self, report: DenseReport) -> None:
-        first = self.result_layer is not None and not self.result_layer.visible
         super()._show_change(report)
-        if self.result_layer is None or report.change is None:
+        if self.result_layer is None:
             return
-        if report.drafted != self.result_layer.visible:
+        first = report.drafted and not self._drafted
+        if report.drafted != self._drafted:
+            # Once, when it comes or goes: afterwards it is the user's to hide.
+            self._drafted = report.drafted
             self.result_layer.visible = report.drafted
         if self.fits_contrast and report.drafted and (first or report.settled):
             self.fit_contrast()
+
+    def _result_gone(self) -> None:
+        self._drafted = False
+
+    def _forget_layers(self) -> None:
+        self._drafted = False
+        super()._forget_layers()
 
     # --------------------------------------------------------------------- actions
 

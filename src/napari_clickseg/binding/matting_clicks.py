@@ -71,6 +71,8 @@ class ViewerMatting(DenseConsole):
         self.view = "dim"
         #: Whether a cut-out follows what is in work.
         self.cutting = False
+        #: Whether there is alpha to be seen.
+        self._matted = False
         super().__init__(viewer, channel, shelf)
 
     # -------------------------------------------------------------------- choosing
@@ -171,7 +173,7 @@ class ViewerMatting(DenseConsole):
         image = self.image_layer
         if image is None or not self.in_view:
             return
-        if self.result_layer is not None and self.report is None:
+        if self.result_layer is not None and not self._matted:
             # Nothing is known yet: the image shows as it is.
             self.result_layer.visible = False
         if self.trimap_layer is None:
@@ -220,10 +222,14 @@ class ViewerMatting(DenseConsole):
             )
         )
 
+    def _result_gone(self) -> None:
+        self._matted = False
+
     def _forget_layers(self) -> None:
         self._stop(self._trimap_stops)
         self.trimap_layer = None
         self._trimap_shown.clear()
+        self.cutting = self._matted = False
         super()._forget_layers()
 
     def _answer_layer_gone(self, layer: Layer) -> None:
@@ -247,12 +253,13 @@ class ViewerMatting(DenseConsole):
             self._trimap_shown[plane] = known
             changed = Box.around(read_box(layer, plane) != drawn)
             write_box(layer, plane, changed, drawn[changed.slices])
-        if self.result_layer is not None and plane == self.plane:
-            shown = not report.outlining and report.drafted
-            if self.result_layer.visible != shown and report.change is not None:
-                self.result_layer.visible = shown
-                if layer is not None:
-                    layer.visible = not shown
+        matted = not report.outlining and report.drafted
+        if self.result_layer is not None and matted != self._matted:
+            # Once, when it comes or goes: afterwards it is the user's to hide.
+            self._matted = matted
+            self.result_layer.visible = matted
+            if layer is not None:
+                layer.visible = not matted
         if self.cutting and report.settled and not report.outlining:
             self._later(lambda: self.act("cut_out"))
 
