@@ -59,7 +59,7 @@ class Convolution(nn.Module):
             missing = max(0, (steps - 1) * self.stride + reach - size)
             pads += [missing // 2, missing - missing // 2]
         x = F.conv2d(
-            F.pad(x, pads),
+            F.pad(x, pads) if any(pads) else x,
             self.weight,
             self.bias,
             self.stride,
@@ -110,12 +110,17 @@ class LayerList(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` to a logit for each class, ``(N, K, H, W)``."""
+        x = self.coarse(image)
+        return F.interpolate(x, image.shape[2:], mode="bilinear", align_corners=True)
+
+    def coarse(self, image: Tensor) -> Tensor:
+        """Return the logits before they are resized, at stride 16."""
         known = {self.meta["inp"]: image}
         for layer in self.layers:
             inputs = [known[number] for number in layer["inp"]]
             place = self.get_submodule(f"L{layer['i']}")
             known[layer["out"]] = x = place(self._combined(layer["op"], inputs))
-        return F.interpolate(x, image.shape[2:], mode="bilinear", align_corners=True)
+        return x
 
     def _combined(self, operation: str, inputs: list[Tensor]) -> Tensor:
         if operation == "ADD":

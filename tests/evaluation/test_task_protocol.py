@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_clickseg.clicks import Click
 from napari_clickseg.errors import Cancelled, DatasetError, SettingsError
+from napari_clickseg.evaluation.semantic_metrics import mean_iou
 from napari_clickseg.evaluation.task_curves import (
     HEADLINE,
     TaskResult,
+    pooled_curve,
     score_curves,
     task_figures,
     worst_begun,
@@ -50,6 +53,11 @@ def test_a_run_with_classes() -> None:
     assert mious[-1] > mious[1] > mious[0]
     assert len(result.clicks) == len(result.seconds) == len(result.disobeyed) == 6
     assert {click.label for click in result.clicks} <= {1, 2, 3}
+    # What was counted after every click gives the scores again.
+    counted = [mean_iou(np.array(table)) for table in result.counts]
+    assert counted == pytest.approx(mious)
+    assert task_figures([result], "miou", 6)["pooled"]["curve"] == pytest.approx(mious)
+    assert task_figures([result], "miou", 6)["disobeyed"] == 0
     assert TaskResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
@@ -124,6 +132,38 @@ def test_figures_by_hand() -> None:
     assert figures["bottom"]["curve"] == pytest.approx([0.2, 0.4, 0.9, 0.9])
     assert (figures["spc"], figures["first_click"]) == (pytest.approx(4 / 3), 1)
     assert figures["clicks"] == 3
+
+
+def test_pixels_of_all_images_taken_together() -> None:
+    # The second image has a single pixel of class 2; the first one has none.
+    tables = [
+        [((6, 2, 0), (0, 0, 0)), ((8, 0, 0), (0, 0, 0))],
+        [((1, 0, 0), (1, 0, 0)), ((1, 0, 0), (0, 1, 0))],
+    ]
+    results = []
+    for name, steps in zip("xy", tables, strict=True):
+        mious = [mean_iou(np.array(table)) for table in steps]
+        results.append(replace(made(name, mious, "miou"), counts=tuple(steps)))
+    # Together: 7 / 10 of class 1, then all; none of three, then the only one.
+    pooled = pooled_curve(results, 2)
+    assert pooled.tolist() == pytest.approx([(7 / 10 + 0) / 2, 1, 1])
+    figures = task_figures(results, "miou", 2)
+    assert figures["curve"][0] == pytest.approx((3 / 8 + 1 / 4) / 2)
+    assert figures["pooled"]["curve"] == pooled.tolist()
+    assert figures["pooled"]["auc"] == 1
+    # The worst is the second one, by its own score.
+    assert figures["pooled"]["bottom"]["curve"][0] == pytest.approx(1 / 4)
+    assert "pooled" not in task_figures([made("x", [0.2], "miou")], "miou", 1)
+    with pytest.raises(DatasetError, match="no counts"):
+        pooled_curve([made("x", [0.2], "miou")])
+
+
+def test_clicks_that_are_not_obeyed_in_the_end() -> None:
+    one = replace(made("x", [0.1] * 5, "miou"), disobeyed=(1, 0, 2, 1))
+    other = replace(made("y", [0.1] * 3, "miou"), disobeyed=(1, 2))
+    figures = task_figures([one, other], "miou", 4)
+    assert figures["disobeyed"] == pytest.approx(3 / 6)
+    assert np.isnan(task_figures([made("x", [0.1], "miou")], "miou")["disobeyed"])
 
 
 def test_of_errors_the_largest_are_the_worst() -> None:

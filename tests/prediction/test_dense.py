@@ -186,6 +186,69 @@ def test_consistency_keeps_what_is_far(
     assert changes[1] < changes[0] * (0.97 if task.name == "depth" else 0.6)
 
 
+class Coarse(Tiny):
+    """Answers at half the size; Tiny resizes that."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(super().forward(image), 2)
+
+
+class Resized(Coarse):
+    """The same answer at full size."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = super().forward(image)
+        return F.interpolate(x, image.shape[2:], mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize("mode", ["click", "stroke"])
+def test_a_coarse_answer_is_judged_as_if_it_were_resized(mode: Any) -> None:
+    image, found = picture(), []
+    for net in (Coarse(outputs=4), Resized(outputs=4)):
+        options = settings("g-brs-bmconv", consistency=0.0, early_stop=False)
+        predictor = DensePredictor(net, Semantic(FOUR, mode), options)
+        start = predictor.predict(image)
+        if mode == "stroke":
+            painted = np.zeros(start.result.shape, np.uint8)
+            painted[7, 5:20], painted[20:30, 31] = 4, 2  # a pixel wide
+            found.append(predictor.predict(image, painted=painted))
+            continue
+        # On corners, on an edge and inside.
+        places = [(0, 0), (39, 49), (17, 0), (8, 13)]
+        labels = [int(start.result[place]) % 4 + 1 for place in places]
+        pairs = zip(places, labels, strict=True)
+        clicks = [Click(*place, label=label) for place, label in pairs]
+        found.append(predictor.predict(image, clicks))
+        wrong = [
+            index
+            for index, (place, label) in enumerate(zip(places, labels, strict=True))
+            if found[-1].result[place] != label
+        ]
+        assert list(found[-1].disobeyed) == wrong
+    coarse, full = found
+    assert coarse.values.shape == full.values.shape == (4, 40, 50)
+    np.testing.assert_array_equal(coarse.result, full.result)
+    np.testing.assert_allclose(coarse.values, full.values, atol=1e-4)
+    for ours, theirs in zip(coarse.state.arrays, full.state.arrays, strict=True):
+        for name, values in ours.items():
+            np.testing.assert_allclose(values, theirs[name], atol=1e-4)
+
+
+def test_what_is_far_from_a_click_is_held_in_a_coarse_answer() -> None:
+    image, net = picture(), Coarse(outputs=4)
+    changes = []
+    for weight in (0.0, None):
+        options = settings("g-brs-bmconv", consistency=weight, early_stop=False)
+        predictor = DensePredictor(net, Semantic(FOUR), options)
+        start = predictor.predict(image).result
+        clicks = [Click(8, 8, label=int(start[8, 8]) % 4 + 1, radius=6)]
+        rows, cols = np.indices(start.shape)
+        far = np.hypot(rows - 8, cols - 8) > 18
+        changed = predictor.predict(image, clicks).result != start
+        changes.append(changed[far].mean())
+    assert changes[1] < 0.6 * changes[0]
+
+
 def test_strokes_paint_classes() -> None:
     image, net = picture(), Tiny(outputs=4)
     task = Semantic(FOUR, "stroke")

@@ -8,7 +8,7 @@ settings the lines were made; lines of other settings are never mixed in.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_clickseg.errors import DatasetError
 from napari_clickseg.evaluation.metrics import SampleResult
@@ -38,6 +38,9 @@ class ResultLog:
     DatasetError
         The folder holds a run with another signature.
     """
+
+    #: What a line holds: has ``method``, ``name``, ``to_json`` and ``from_json``.
+    kind: ClassVar[Any] = SampleResult
 
     def __init__(
         self, folder: Path, signature: dict[str, Any], *, restart: bool = False
@@ -91,7 +94,7 @@ class ResultLog:
         whole = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                result = SampleResult.from_json(json.loads(line))
+                result = self.kind.from_json(json.loads(line))
             except (ValueError, KeyError, TypeError):
                 continue  # the line that was being written when the run stopped
             results[result.method, result.name] = result

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_clickseg.errors import Cancelled, DatasetError
 from napari_clickseg.evaluation.methods import as_source
 from napari_clickseg.evaluation.metrics import MAX_CLICKS
-from napari_clickseg.evaluation.task_curves import HEADLINE, LARGER, task_figures
+from napari_clickseg.evaluation.runlog import ResultLog
+from napari_clickseg.evaluation.task_curves import (
+    HEADLINE,
+    LARGER,
+    TaskResult,
+    task_figures,
+)
 from napari_clickseg.evaluation.task_protocol import run_clicks
 from napari_clickseg.evaluation.tuning import RATES, search
 
 if TYPE_CHECKING:
     from napari_clickseg.clicks import Click
-    from napari_clickseg.evaluation.task_curves import TaskResult
     from napari_clickseg.evaluation.task_datasets import TaskSample
     from napari_clickseg.prediction.dense import DensePredictor
     from napari_clickseg.prediction.dense_settings import DensePrediction, DenseState
@@ -32,7 +37,8 @@ class RateTrial:
     ----------
     rate : float
     auc, best : float
-        Area under the curve, and best value of its mean, of the task's headline score.
+        Area under the curve, and best value of its mean, of the task's headline score;
+        of mean IoU that of all pixels together.
     seconds : float
         Per click.
     """
@@ -41,6 +47,12 @@ class RateTrial:
     auc: float
     best: float
     seconds: float
+
+
+class TaskLog(ResultLog):
+    """Finished images of a run, on disk, so that a stopped run goes on."""
+
+    kind: ClassVar[Any] = TaskResult
 
 
 def run_sample(
@@ -175,7 +187,10 @@ def tune_rate(
         figures = task_figures(results, metric, max_clicks)
         if not figures["n"]:
             raise DatasetError(f"No image has a {metric}: nothing can be compared.")
-        trial = RateTrial(RATES[index], figures["auc"], figures["best"], figures["spc"])
+        # Of classes the pixels of all images count together: the mean over images
+        # asks more for rare classes that an image has not than for those it has.
+        seen = figures.get("pooled", figures)
+        trial = RateTrial(RATES[index], seen["auc"], seen["best"], figures["spc"])
         trials.append(trial)
         if done is not None:
             done(trial)

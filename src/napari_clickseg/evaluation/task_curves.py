@@ -17,6 +17,7 @@ from napari_clickseg.clicks import Click
 from napari_clickseg.errors import DatasetError
 from napari_clickseg.evaluation.curves import BOTTOM
 from napari_clickseg.evaluation.metrics import MAX_CLICKS
+from napari_clickseg.evaluation.semantic_metrics import mean_iou
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ HEADLINE["depth"] = "delta1"
 LARGER = frozenset({"iou", "miou", "accuracy", "delta1", "delta2", "delta3"})
 #: After how many clicks tables tell a score.
 TOLD = (0, 1, 5, 10, 20)
+#: Pixels by true class and by the class they were given.
+Counts = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class TaskResult:
         Height and width of the image.
     disobeyed : tuple of int
         How many clicks were not obeyed after click 1, 2, ...; empty: not known.
+    counts : tuple of tuple of tuple of int
+        Classes: what :func:`~napari_clickseg.evaluation.semantic_metrics.confusion`
+        counts, as often as there are scores; otherwise empty.
     """
 
     name: str
@@ -61,6 +67,7 @@ class TaskResult:
     seconds: tuple[float, ...]
     shape: tuple[int, int]
     disobeyed: tuple[int, ...] = ()
+    counts: tuple[Counts, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
@@ -72,6 +79,7 @@ class TaskResult:
             "seconds": list(self.seconds),
             "shape": list(self.shape),
             "disobeyed": list(self.disobeyed),
+            "counts": [[list(row) for row in table] for table in self.counts],
         }
 
     @classmethod
@@ -89,6 +97,10 @@ class TaskResult:
             seconds=tuple(float(value) for value in values["seconds"]),
             shape=(int(height), int(width)),
             disobeyed=tuple(int(count) for count in values["disobeyed"]),
+            counts=tuple(
+                tuple(tuple(int(count) for count in row) for row in table)
+                for table in values.get("counts", ())
+            ),
         )
 
 
@@ -127,6 +139,43 @@ def score_curves(
     cut = [np.asarray(row[: max_clicks + 1], np.float64) for row in rows]
     return np.stack(
         [np.pad(row, (0, max_clicks + 1 - row.size), mode="edge") for row in cut]
+    )
+
+
+def pooled_curve(
+    results: Sequence[TaskResult], max_clicks: int = MAX_CLICKS
+) -> NDArray[np.float64]:
+    """Return mean IoU of all images' pixels taken together, before and after clicks.
+
+    This is how Cityscapes counts: a class is judged once, by the pixels of all images,
+    and a few wrong pixels of a class that an image has not do not make its IoU zero.
+
+    Parameters
+    ----------
+    results : sequence of TaskResult
+        With counts; a run that ended earlier keeps its last ones.
+    max_clicks : int
+
+    Returns
+    -------
+    array (max_clicks + 1,)
+
+    Raises
+    ------
+    DatasetError
+        If there is no result, or one without counts.
+    """
+    if not results or not all(result.counts for result in results):
+        raise DatasetError("These results have no counts of classes to add up.")
+    return np.array(
+        [
+            mean_iou(
+                np.sum(
+                    [r.counts[min(click, len(r.counts) - 1)] for r in results], axis=0
+                )
+            )
+            for click in range(max_clicks + 1)
+        ]
     )
 
 
@@ -169,12 +218,27 @@ def task_figures(
         curve over clicks 1, 2, ...), ``best`` and ``best_click``, ``at`` (score by
         number of clicks, as far as :data:`TOLD` goes), ``bottom`` with the same,
         ``clicks``, ``spc`` (mean seconds per click) and ``first_click`` (mean seconds
-        of the first).
+        of the first), ``disobeyed`` (share of the clicks that are not obeyed in the
+        end). Of mean IoU, ``pooled`` holds the same as above for
+        :func:`pooled_curve`, with its own ``bottom``.
     """
     curves = score_curves(results, metric, max_clicks)
     chosen = worst_begun(curves, metric) if bottom is None else bottom
     seconds = [value for result in results for value in result.seconds]
     firsts = [result.seconds[0] for result in results if result.seconds]
+    ends = [result for result in results if result.disobeyed]
+    made = sum(len(result.disobeyed) for result in ends)
+    pooled = {}
+    if metric == "miou" and all(result.counts for result in results):
+        worst = [r for r, few in zip(results, chosen, strict=True) if few]
+        pooled = {
+            "pooled": {
+                **_told(pooled_curve(results, max_clicks), metric, len(results)),
+                "bottom": _told(pooled_curve(worst, max_clicks), metric, len(worst))
+                if worst
+                else {"n": 0},
+            }
+        }
     return {
         "metric": metric,
         **_of(curves, metric),
@@ -182,6 +246,10 @@ def task_figures(
         "clicks": len(seconds),
         "spc": float(np.mean(seconds)) if seconds else float("nan"),
         "first_click": float(np.mean(firsts)) if firsts else float("nan"),
+        "disobeyed": sum(result.disobeyed[-1] for result in ends) / made
+        if made
+        else float("nan"),
+        **pooled,
     }
 
 
@@ -190,11 +258,15 @@ def _of(curves: NDArray[np.float64], metric: str) -> dict[str, Any]:
     known = curves[np.isfinite(curves).all(axis=1)]
     if not len(known):
         return {"n": 0}
-    mean = known.mean(axis=0)
+    return _told(known.mean(axis=0), metric, len(known))
+
+
+def _told(mean: NDArray[np.float64], metric: str, count: int) -> dict[str, Any]:
+    """Return the figures of a curve."""
     best = int(mean.argmax() if metric in LARGER else mean.argmin())
     told = [count for count in TOLD if count < mean.size]
     return {
-        "n": len(known),
+        "n": count,
         "curve": [float(value) for value in mean],
         "auc": float(mean[1:].mean()) if mean.size > 1 else float("nan"),
         "best": float(mean[best]),

@@ -13,7 +13,7 @@ from napari_clickseg.evaluation.annotators import SemanticAnnotator, ValueAnnota
 from napari_clickseg.evaluation.depth_metrics import depth_scores, scored
 from napari_clickseg.evaluation.matting_metrics import matting_scores
 from napari_clickseg.evaluation.metrics import MAX_CLICKS
-from napari_clickseg.evaluation.semantic_metrics import semantic_scores
+from napari_clickseg.evaluation.semantic_metrics import confusion, semantic_scores
 from napari_clickseg.evaluation.task_curves import TaskResult
 from napari_clickseg.tasks.depth import Depth
 from napari_clickseg.tasks.trimap import UNKNOWN
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_clickseg.clicks import Click
     from napari_clickseg.evaluation.annotators import Annotator
+    from napari_clickseg.evaluation.task_curves import Counts
     from napari_clickseg.tasks.task import Task
 
 
@@ -102,6 +103,13 @@ class Reference:
             f"There are no scores for {task.name} here: see evaluation.metrics."
         )
 
+    def counts(self, task: Task, result: NDArray[Any]) -> Counts | None:
+        """Return pixels by true and by given class; None where there are none."""
+        if task.name != "semantic":
+            return None
+        table = confusion(self.truth, result, task.channels)
+        return tuple(tuple(int(count) for count in row) for row in table)
+
 
 def run_clicks(
     answer: Callable[[Sequence[Click]], NDArray[Any]],
@@ -140,6 +148,7 @@ def run_clicks(
     annotator = reference.annotator(task)
     result = answer(())
     scores = [reference.scores(task, result)]
+    counts = [reference.counts(task, result)]
     seconds: list[float] = []
     disobeyed: list[int] = []
     for _ in range(max_clicks):
@@ -151,6 +160,7 @@ def run_clicks(
         result = answer(tuple(annotator.clicks))
         seconds.append(time.perf_counter() - began)
         scores.append(reference.scores(task, result))
+        counts.append(reference.counts(task, result))
         if failed is not None:
             disobeyed.append(failed())
     height, width = result.shape
@@ -162,4 +172,5 @@ def run_clicks(
         tuple(seconds),
         (height, width),
         tuple(disobeyed),
+        tuple(table for table in counts if table is not None),
     )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from napari_clickseg.errors import Cancelled, SettingsError
 from napari_clickseg.models.tuned import learning_rate
@@ -35,7 +37,7 @@ from napari_clickseg.tasks.semantic import Semantic
 from napari_clickseg.tasks.trimap import overwritten
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor, nn
 
     from napari_clickseg.boxes import Box
@@ -192,8 +194,8 @@ class DensePredictor:
         return run if same and not run.finished else None
 
     def _new_run(self, asked: Question, variables: Variables) -> Run:
-        settings, task, view = self.settings, self.task, asked.view
-        device = variables.tail.output.device
+        settings, task, output = self.settings, self.task, variables.tail.output
+        view, device = asked.view.at_size_of(output), output.device
         rate = settings.learning_rate
         if rate is None:
             found = learning_rate(self.rates, settings.method, settings.at)
@@ -247,11 +249,12 @@ class DensePredictor:
             failed = self._failed(asked, output)
             parts = []
             for _, part in view.back(output):
-                answer = task.activation(part)[0].cpu().numpy()
+                # The likeliest class has the largest logit.
+                likely = part if task.name == "semantic" else task.activation(part)
+                answer = likely[0].cpu().numpy()
                 parts.append(
                     task.result(answer[0] if len(answer) == 1 else answer, 0.5)
                 )
-            values = task.activation(output)[0].cpu().numpy()
         result = np.concatenate(parts)
         spots = failed if self.settings.active and self.settings.correct else ()
         heard = [asked.clicks[index] for index in asked.heard]
@@ -264,7 +267,7 @@ class DensePredictor:
         return DensePrediction(
             view.box,
             result,
-            values,
+            partial(_values, task, output, view.size),
             state,
             failed,
             spots,
@@ -280,7 +283,8 @@ class DensePredictor:
         if self.task.mode == "push" or not asked.heard:
             return ()
         heard = [asked.clicks[index] for index in asked.heard]
-        values = Reading(heard, asked.view, output.device)(output)
+        view = asked.view.at_size_of(output)
+        values = Reading(heard, view, output.device)(output)
         obeyed = self.task.obeyed(values, self.task.targets(heard, values))
         pairs = zip(asked.heard, obeyed.tolist(), strict=True)
         return tuple(index for index, kept in pairs if not kept)
@@ -309,6 +313,15 @@ def refine_dense(
     own = {key: options.pop(key) for key in names if key in options}
     predictor = DensePredictor(module, task, settings, **own)
     return predictor.predict(image, clicks, state, **options)
+
+
+@torch.no_grad()
+def _values(task: Task, output: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return what a network says, (C, h, w), at the size at which it saw."""
+    if (output.shape[2], output.shape[3]) != size:
+        output = F.interpolate(output, size, mode="bilinear", align_corners=False)
+    values: NDArray[np.float32] = task.activation(output)[0].cpu().numpy()
+    return values
 
 
 def _notices(failed: Sequence[int], spots: Sequence[int]) -> tuple[str, ...]:

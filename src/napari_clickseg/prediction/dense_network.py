@@ -77,7 +77,10 @@ class DenseNetwork:
         return f"{settings.kind} at {places}, {self._top_k(settings)}, {self.name}"
 
     def own_answer(self, asked: Question) -> Tensor:
-        """Return what the network says by itself, (1, C, h, w); it is kept."""
+        """Return what the network says by itself, (1, C, h, w); it is kept.
+
+        At the size of the view, or at that of the network's answer where it is smaller.
+        """
         if self._plain is None or not self._plain[0].same_input(asked):
             with torch.no_grad():
                 self._plain = asked, self._runner(asked)().float()
@@ -147,7 +150,9 @@ class DenseNetwork:
                     f"The network answers with {output.shape[1]} channels, but this "
                     f"task has {channels}."
                 )
-            if (output.shape[2], output.shape[3]) != size:
+            # A coarse answer is judged as it is: what is read between its pixels is
+            # what would be there, and all of it costs a fraction.
+            if output.shape[2] > size[0] or output.shape[3] > size[1]:
                 output = F.interpolate(
                     output, size, mode="bilinear", align_corners=False
                 )

@@ -5,8 +5,9 @@ Nothing here needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -190,9 +191,8 @@ class DensePrediction:
         Pixels of the image that it covers.
     result : ndarray, shape of ``box``
         Labels of classes (uint8 or uint16), alpha (float32) or depths (float32).
-    values : ndarray, shape (C, h, w), float32
-        What the network says at the size at which it saw the box: probabilities of
-        classes, alpha, depths.
+    said : callable
+        Gives ``values``.
     state : DenseState or None
         For the next click; None: nothing is refined yet.
     disobeyed : tuple of int
@@ -210,11 +210,17 @@ class DensePrediction:
         Matting: the trimap that was used, opened where clicks contradict it.
     notices : tuple of str
         What the user should know.
+
+    Attributes
+    ----------
+    values : ndarray, shape (C, h, w), float32
+        What the network says at the size at which it saw the box: probabilities of
+        classes, alpha, depths. Made when it is first asked for.
     """
 
     box: Box
     result: NDArray[Any]
-    values: NDArray[np.float32]
+    said: Callable[[], NDArray[np.float32]]
     state: DenseState | None
     disobeyed: tuple[int, ...] = ()
     corrected: tuple[int, ...] = ()
@@ -222,3 +228,8 @@ class DensePrediction:
     settled: bool = True
     trimap: NDArray[np.uint8] | None = None
     notices: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """What the network says: see above."""
+        return self.said()

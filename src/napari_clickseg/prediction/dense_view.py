@@ -73,6 +73,10 @@ class DenseView:
         height, width = self.box.shape
         return self.size[0] / height, self.size[1] / width
 
+    def at_size_of(self, output: Tensor) -> DenseView:
+        """Return the same box, seen at the size of an output (1, C, h, w)."""
+        return DenseView(self.box, (output.shape[2], output.shape[3]))
+
     def place(self, row: float, col: float) -> tuple[float, float]:
         """Return where in the view a place of the image lies."""
         rows, cols = self.scales

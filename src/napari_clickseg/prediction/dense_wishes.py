@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from napari_clickseg.prediction.dense_view import corners, pixel
 from napari_clickseg.refinement.adam import Judgement
@@ -35,6 +36,7 @@ class Reading:
     clicks : sequence of Click
         Inside the view's box.
     view : DenseView
+        Of the size that outputs have.
     device : torch.device
         Where outputs are.
     """
@@ -63,6 +65,7 @@ class ClickJudge:
     clicks : sequence of Click
         Those that count; the last one is the newest.
     view : DenseView
+        Of the size that outputs have.
     reach : float
         Attention radius of the newest click, in pixels of the image.
     weight : float
@@ -141,9 +144,11 @@ class StrokeJudge:
         self._classes = self._wanted.flatten()[self._on]
         self._far = (given == 0).float()
         self._held: Tensor | None = None
+        self._size = painted.shape
 
     def __call__(self, output: Tensor, start: Tensor) -> Judgement:
         """Judge an output against the one that the strokes found."""
+        output, start = self._painted_size(output), self._painted_size(start)
         loss = classes_loss(output, self._wanted)
         if self._weight:
             if self._held is None:
@@ -153,6 +158,12 @@ class StrokeJudge:
         values = output.detach()[0].flatten(1)[:, self._on].T
         wrong = int((~self._task.obeyed(values, self._classes)).sum())
         return Judgement(loss, wrong, self._task.reached(values, self._classes))
+
+    def _painted_size(self, output: Tensor) -> Tensor:
+        """Return an output at the size of the strokes, which may be thin."""
+        if output.shape[2:] == self._size:
+            return output
+        return F.interpolate(output, self._size, mode="bilinear", align_corners=False)
 
 
 class PushRun:
