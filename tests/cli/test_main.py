@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COMMANDS = (
     "demo",
     "segment",
+    "classes",
+    "matte",
+    "depth",
     "models",
     "train",
     "evaluate",

@@ -16,6 +16,7 @@ from napari_clickseg.cli.demo import demo
 from napari_clickseg.cli.encode import encode
 from napari_clickseg.cli.evaluate import evaluate
 from napari_clickseg.cli.finetune import finetune
+from napari_clickseg.cli.maps import classes, depth, matte
 from napari_clickseg.cli.models import app as models_app
 from napari_clickseg.cli.segment import segment
 from napari_clickseg.cli.store import app as store_app
@@ -39,6 +40,9 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(segment)
+app.command()(classes)
+app.command()(matte)
+app.command()(depth)
 app.add_typer(models_app, name="models")
 app.command()(finetune)
 app.command()(train)

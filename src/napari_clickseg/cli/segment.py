@@ -16,7 +16,16 @@ from napari_clickseg.cli.common import (
     PrecisionOption,
     check_choice,
 )
-from napari_clickseg.imagefiles import check_label_path, read_image, read_labels
+from napari_clickseg.cli.images import (
+    ChannelAxisOption,
+    ChannelsOption,
+    ContrastOption,
+    ImageArgument,
+    PageOption,
+    read_pixels,
+    source_of,
+)
+from napari_clickseg.imagefiles import check_label_path, read_labels
 from napari_clickseg.models.registry import STARTER
 from napari_clickseg.prediction.settings import FIRST_LOOKS, PredictionSettings
 from napari_clickseg.refinement.settings import METHODS, RefinementSettings
@@ -25,9 +34,7 @@ OVERLAPS = ("keep", "overwrite", "probability")
 
 
 def segment(
-    image: Annotated[
-        Path, typer.Argument(metavar="IMAGE", help="TIFF (any bit depth), PNG, ...")
-    ],
+    image: ImageArgument,
     click: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,22 +81,10 @@ def segment(
             help="Pixels of two objects: keep, overwrite or probability.",
         ),
     ] = "keep",
-    page: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="Plane of a stack, from 0."),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(metavar="A[,B[,C]]", help="Channels to show the model, from 0."),
-    ] = None,
-    channel_axis: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Axis of the channels, if not the last."),
-    ] = None,
-    contrast: Annotated[
-        str | None,
-        typer.Option(metavar="LOW,HIGH", help="Values shown as black and white."),
-    ] = None,
+    page: PageOption = None,
+    channels: ChannelsOption = None,
+    channel_axis: ChannelAxisOption = None,
+    contrast: ContrastOption = None,
     model: ModelOption = STARTER,
     first_look: Annotated[
         str,
@@ -159,19 +154,13 @@ def segment(
         )
     target = Path(f"{image.stem}-labels.tif") if out is None else out
     check_label_path(target)
-    pixels = _read(image, page, channel_axis)
+    pixels = read_pixels(image, page, channel_axis)
 
     from napari_clickseg.cli.headless import answer_clicks, load, write_outcome
     from napari_clickseg.clicks import check_inside
-    from napari_clickseg.image import ImageSource
     from napari_clickseg.session import ClickSession
 
-    source = ImageSource(
-        pixels,
-        _numbers(channels, "--channels", int),
-        _numbers(contrast, "--contrast", float),
-        channel_axis=channel_axis,
-    )
+    source = source_of(pixels, channels, channel_axis, contrast)
     for _, one in given:
         check_inside(one, source.shape)
     existing = None if labels is None else read_labels(labels)
@@ -226,22 +215,3 @@ def _with_store(
 def _refinement(name: str, iterations: int | None) -> RefinementSettings:
     settings = RefinementSettings.of(name)
     return settings if iterations is None else replace(settings, iterations=iterations)
-
-
-def _read(image: Path, page: int | None, channel_axis: int | None) -> Any:
-    return read_image(image, page=page, whole=channel_axis is not None)
-
-
-def _numbers(text: str | None, option: str, kind: type) -> Any:
-    """Return the numbers of ``1,2,3``, or None."""
-    if text is None:
-        return None
-    try:
-        values = [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} should be numbers with commas.", param_hint=option
-        ) from None
-    if option == "--contrast" and len(values) != 2:
-        raise typer.BadParameter("Give two numbers: LOW,HIGH.", param_hint=option)
-    return values

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from napari_clickseg.encoding.files import sync_folder
 from napari_clickseg.errors import ExportError
 
 TIFF = (".tif", ".tiff")
@@ -97,7 +96,6 @@ def replacing(*paths: Path) -> Iterator[list[BinaryIO]]:
         for path, part, target in zip(paths, parts, targets, strict=True):
             named = path
             part.replace(target)
-        sync_folder(targets[0].parent)
     except OSError as error:
         raise ExportError(_told(named, error)) from error
     finally:
