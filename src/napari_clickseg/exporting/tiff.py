@@ -135,10 +135,13 @@ def write_tiff(
     dtype = np.dtype(dtype)
     leading = len(shape) - (3 if channels else 2)
     size = math.prod(shape) * dtype.itemsize
+    # tifffile takes a last axis of 1 for no axis, unless it is to describe nothing.
+    narrow = leading > 0 and shape[-1] == 1
     imagej = (
         not channels
         and dtype.name in _IMAGEJ_TYPES
         and leading <= 3
+        and not narrow
         and size < _IMAGEJ_BYTES
     )
     facts: dict[str, Any] = {}
@@ -167,7 +170,7 @@ def write_tiff(
             dtype=dtype,
             compression="zlib",
             compressionargs={"level": 4},
-            metadata=facts,
+            metadata=None if narrow else facts,
             software=f"napari-clickseg {__version__}",
             extratags=_tags(colours, unit),
             **kinds,
