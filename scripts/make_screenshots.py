@@ -229,25 +229,25 @@ def semantic() -> None:
 
 
 def matting() -> None:
-    """Click a cat's head, matte it, correct alpha."""
-    from skimage import data
-
-    window = Window(("cat", data.chelsea()), dock="Matting")
+    """Click a person, matte, correct alpha."""
+    window = Window("portrait", dock="Matting")
     for place, positive in (
-        ((150, 200), True),
-        ((230, 330), True),
-        ((60, 130), True),
-        ((280, 120), True),
-        ((30, 30), False),
-        ((100, 430), False),
+        ((110, 225), True),
+        ((330, 250), True),
+        ((420, 380), True),
+        ((400, 120), True),
+        ((40, 400), False),
+        ((250, 430), False),
+        ((60, 60), False),
     ):
         window.click(place, positive)
     window.ui.set_band(14)
     window.settle()
+    window.save("dock-matting-object")
     window.ui.act("matte")
     window.settle()
-    window.ui.choose_value(0.0)
-    window.click((20, 60))
+    window.ui.choose_value(0.5)
+    window.click((28, 190))
     window.dock.folds["view"].expand(animate=False)
     wait(limit=0.3)
     window.save("dock-matting")
@@ -256,16 +256,15 @@ def matting() -> None:
 
 
 def depth() -> None:
-    """Estimate the depth of a table, correct it, and look at it from the side."""
-    from skimage import data
-
-    window = Window(("coffee", data.coffee()), dock="Depth")
+    """Estimate the depth of a room, correct it, and look at it from the side."""
+    window = Window("room", dock="Depth")
     ui = window.ui
+    truth = ui.image_layer.metadata["depth"]
     ui.act("start_from_model")
     window.settle()
-    far = float(ui.result[60, 60])
-    ui.choose_value(round(0.8 * far, 2))
-    window.click((130, 330))
+    for place in ((300, 390), (60, 40), (200, 250)):
+        ui.choose_value(round(float(truth[place]), 2))
+        window.click(place)
     window.save("dock-depth")
     ui.act("surface")
     window.settle()

@@ -1,8 +1,8 @@
-"""Sample images, without a download: one photo and two made-up microscope fields.
+"""Sample images, without a download: photos, and made-up fields and a room.
 
-The photo ships with scikit-image. The two fields are drawn here, always the same,
-so that what is right is known: each comes with the labels that were drawn (in the
-layer's ``metadata["objects"]``), for trying out and for tests.
+The photos ship with scikit-image. The others are drawn here, always the same, so that
+what is right is known: microscope fields come with the labels that were drawn (in the
+layer's ``metadata["objects"]``), the room with its depth, for trying out and for tests.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ __all__ = [
     "fluorescence",
     "phase_contrast",
     "photo",
+    "portrait",
+    "room",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -28,6 +30,24 @@ def photo() -> list[LayerData]:
     from skimage import data
 
     return [(data.chelsea(), {"name": "cat"}, "image")]
+
+
+def portrait() -> list[LayerData]:
+    """Return a portrait, (512, 512, 3) uint8 (NASA, public domain): hair to matte."""
+    from skimage import data
+
+    return [(data.astronaut(), {"name": "portrait"}, "image")]
+
+
+def room() -> list[LayerData]:
+    """Return a computed room, (360, 480, 3) uint8, whose depth is known.
+
+    In metres, in the layer's ``metadata["depth"]``.
+    """
+    from napari_clickseg.training.generators.scenes import scene
+
+    made = scene((360, 480), np.random.default_rng(4))
+    return [(made.image, {"name": "room", "metadata": {"depth": made.depth}}, "image")]
 
 
 def fluorescence() -> list[LayerData]:

@@ -387,3 +387,16 @@ def test_work_is_offered_again(
     finally:
         for each in napari_layers._ATTACHED.pop(other).values():
             each.close()
+
+
+def test_samples_to_try_it_on() -> None:
+    from napari_clickseg.samples import portrait, room
+
+    ((image, keywords, _),) = room()
+    assert image.shape == (360, 480, 3)
+    depth = keywords["metadata"]["depth"]
+    assert depth.shape == (360, 480)
+    assert 0.05 <= depth.min() < depth.max() <= 10
+    ((again, *_),) = room()
+    np.testing.assert_array_equal(image, again)
+    assert portrait()[0][0].shape == (512, 512, 3)

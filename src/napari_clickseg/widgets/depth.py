@@ -82,7 +82,9 @@ class DepthWidget(MapWidget):
         with self.value.changed.blocked():
             self.value.value = clicks.wished
         self.value.native.setSuffix(f" {clicks.unit}")
-        self.begin.setVisible(report is None or not report.drafted)
+        # In 3-D no plane is on screen, and nothing can be clicked.
+        flat = clicks.image_layer is None or clicks.plane is not None
+        self.begin.setVisible(flat and (report is None or not report.drafted))
 
     def described_under(self, value: Any) -> str:
         """Return the depth under the mouse, and the one that is wished for."""
