@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_clickseg.binding.reading import Reading
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.clicks import Click, as_position
-from napari_clickseg.errors import ImageError
+from napari_clickseg.errors import Cancelled, ImageError
 from napari_clickseg.session import Change
 
 if TYPE_CHECKING:
@@ -128,6 +128,24 @@ class Console(Reading):
         """Drop the object in work; an opened one goes back as it was."""
         return self._edit("discard", (), {})
 
+    def propose_objects(self, **wishes: Any) -> Change:
+        """Add objects that a model finds without a click, on the plane on screen.
+
+        ``wishes`` are those of :meth:`ClickSession.propose_objects`, but for a model
+        that is loaded already: its name, ``diameter``, ``within``, ``seed``.
+        """
+        proposing = self.proposing
+        self._in_owner(lambda: proposing.start(**wishes))
+        while proposing.running:
+            self._wait_a_little(proposing.job)
+        if proposing.error is not None:
+            raise proposing.error
+        job = proposing.job
+        if job is None or not hasattr(job.value, "change"):
+            raise Cancelled("Stopped looking for objects.")
+        report: Report = self._wait(job)
+        return self.session.change if report.change is None else report.change
+
     def set_labels(self, labels: Any, **where: Any) -> Change:
         """Take over a label image (H, W) as the objects of the plane."""
         return self._edit("set_labels", (labels,), where)
@@ -195,19 +213,14 @@ class Console(Reading):
         preparing = self.preparing
         self._in_owner(preparing.prepare_all if all_images else preparing.prepare_image)
         while preparing.running:
-            job = preparing.job
-            if job is None or job.applied.is_set():
-                if self._channel.owned:
-                    self._channel.flush()
-                time.sleep(0.002)  # something else goes first
-            else:
-                self._channel.wait(job)
+            self._wait_a_little(preparing.job)
         if preparing.error is not None:
             raise preparing.error
 
     def stop(self) -> None:
-        """Stop a download, and answers that nobody needs."""
+        """Stop a download, a search for objects, and answers that nobody needs."""
         self._channel.make_stale()
+        self.proposing.cancel()
         if self.context is not None:
             self.context.engine.stop_loading = True
 
@@ -257,6 +270,15 @@ class Console(Reading):
                 settle=settle is not False,
             )
         )
+
+    def _wait_a_little(self, job: Job | None) -> None:
+        """Wait for a job of many, or for what goes before it."""
+        if job is None or job.applied.is_set():
+            if self._channel.owned:
+                self._channel.flush()
+            time.sleep(0.002)
+        else:
+            self._channel.wait(job)
 
     def _change(self, start: Callable[[], Job]) -> Change:
         """Start a job and return what changed."""

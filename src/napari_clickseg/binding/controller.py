@@ -109,6 +109,8 @@ class Controller(Jobs):
                 max(report.boxes, default=0) if change.label is None else change.label
             )
             self.say(f"Object {label} committed. Click inside the next one.")
+        elif change is not None and change.kind == "propose":
+            self.say(_proposed(len(change.proposed)))
         elif report.plane == self.plane and self._improves(report):
             self.say(HINT_REFINING)
         elif report.plane == self.plane:
@@ -203,3 +205,14 @@ class Controller(Jobs):
                 plane=plane,
                 answer=False,
             )
+
+
+def _proposed(count: int) -> str:
+    """Return the sentence that follows a search."""
+    if not count:
+        return "No object was found that is not there yet."
+    what = "1 object" if count == 1 else f"{count} objects"
+    return (
+        f"{what} proposed. G: step through them, R: reopen and correct one; undo takes "
+        "all back."
+    )

@@ -28,8 +28,8 @@ __all__ = ["ViewerDepth"]
 #: Equal steps look equal, also without full colour vision: near is dark.
 COLORMAP = "viridis"
 SURFACE = "surface"
-#: From where a surface is seen at first, as napari's camera has it.
-TILT = (-15.0, 25.0, 80.0)
+#: How far the first view of a surface is turned, as napari's camera has it.
+TILT = (0.0, 18.0, -12.0)
 
 
 class ViewerDepth(DenseConsole):
@@ -185,7 +185,10 @@ class ViewerDepth(DenseConsole):
         for layer in flat:
             layer.visible = False
         viewer.dims.ndisplay = 3
-        camera_of(viewer).angles = TILT
+        camera = camera_of(viewer)
+        # What is straight ahead is another angle in other versions of napari.
+        ahead = type(camera)().angles
+        camera.angles = tuple(a + b for a, b in zip(ahead, TILT, strict=True))
 
         def back(_event: Any = None) -> None:
             if viewer.dims.ndisplay == 2:

@@ -18,7 +18,7 @@ __all__ = ["add_surface", "surface_of"]
 #: Most vertices along the longer side.
 MOST_VERTICES = 700
 #: How deep the scene is drawn, in parts of its longer side.
-RELIEF = 0.6
+RELIEF = 0.45
 #: Between neighbours whose depths differ by more than this part there is a gap, as
 #: between an object and what lies behind it.
 GAP = 0.12

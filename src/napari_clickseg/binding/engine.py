@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ClickSegError, SessionError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.models.cache import cache_folder
-from napari_clickseg.session import Change, ClickSession, SessionStats
+from napari_clickseg.session import PROPOSER, Change, ClickSession, SessionStats
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
+    from napari_clickseg.prediction.proposing import Proposals
     from napari_clickseg.prediction.settings import PredictionSettings
 
 __all__ = ["Engine"]
@@ -110,6 +111,23 @@ class Engine(PlaneEngine[ClickSession]):
         if options.check_label is not None:
             options.check_label(label)
         return self.call(plane, options, "commit", label)
+
+    def looking(
+        self, plane: Plane, options: Options, model: str = PROPOSER, **wishes: Any
+    ) -> Generator[tuple[int, int], None, Proposals]:
+        """Look for objects on a plane, step by step; see :func:`proposing`."""
+        from napari_clickseg.prediction.proposing import proposing
+
+        choice = options.model._replace(name=model)
+        return proposing(self._model(choice), self._session(plane).image, **wishes)
+
+    def add_proposals(self, plane: Plane, options: Options, found: Proposals) -> Report:
+        """Add objects that were found; ids are unique over all planes of the image."""
+        session, first = self._session(plane), self._next_label()
+        if options.check_label is not None:
+            options.check_label(first + int(found.labels.max(initial=0)))
+        change = session.add_proposals(found, first=first)
+        return self._report(plane, change, options)
 
     def set_mask(self, plane: Plane, options: Options, mask: NDArray[Any]) -> Report:
         """Take over what was painted into the live mask."""
@@ -261,6 +279,7 @@ class Engine(PlaneEngine[ClickSession]):
         stats = SessionStats(
             tuple(sorted((o for s in each for o in s.objects), key=lambda o: o.label)),
             sum(s.current_clicks for s in each),
+            sum(s.proposed for s in each),
         )
         return Report(
             plane=plane,

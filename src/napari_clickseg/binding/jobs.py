@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from napari_clickseg.binding.choices import CHOICES
 from napari_clickseg.binding.choosing import Choosing
 from napari_clickseg.binding.engine import Engine
+from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.planes import (
     Plane,
     PlaneImage,
@@ -17,6 +18,7 @@ from napari_clickseg.binding.planes import (
     visible_box,
 )
 from napari_clickseg.binding.preparing import Preparing
+from napari_clickseg.binding.proposing import Proposing
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
 from napari_clickseg.binding.writing import box_reader, label_check
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from napari_clickseg.boxes import Box
     from napari_clickseg.encoding.prepared_store import PreparedStore
     from napari_clickseg.encoding.preparing import Preparation
+    from napari_clickseg.prediction.proposing import Proposals
     from napari_clickseg.prediction.settings import FirstLook
-    from napari_clickseg.worker import Channel
+    from napari_clickseg.worker import Channel, Job
 
 __all__ = ["Jobs"]
 
@@ -68,7 +71,9 @@ class Jobs(Choosing):
         self._preference_stops = self._follow_preferences(chosen)
         #: Images encoded ahead of time, when nothing else is to do.
         self.preparing = Preparing(self)
-        channel.idle = self.preparing.advance
+        #: Objects that are looked for, when no click waits.
+        self.proposing = Proposing(self)
+        channel.idle = self._when_idle
 
     @property
     def prepared_store(self) -> PreparedStore:
@@ -79,6 +84,7 @@ class Jobs(Choosing):
         """Let go of the viewer and of all work."""
         self._channel.close()
         self.preparing.close()
+        self.proposing.close()
         self._stop(self._preference_stops)
         super().close()
 
@@ -105,6 +111,10 @@ class Jobs(Choosing):
 
         keys = ("model.name", "model.device", "model.precision", *ATTRIBUTES, *CHOICES)
         return [kept.connect(key, partial(heed, key)) for key in keys]
+
+    def _when_idle(self) -> None:
+        self.proposing.advance()
+        self.preparing.advance()
 
     def current_options(self) -> Options:
         """Return what the dock says now."""
@@ -133,6 +143,26 @@ class Jobs(Choosing):
         """Return what lists the windows of a plane, in the worker."""
         engine, options = self.context_of(image).engine, self.current_options()
         return lambda plane, source: engine.preparation(plane, source, options)
+
+    def opened(self) -> tuple[Context[Engine], Plane]:
+        """Return what belongs to the image in work, and the plane on screen, open.
+
+        Raises
+        ------
+        ClickSegError
+            If there is no image to work on.
+        """
+        return self._open(None)
+
+    def take_proposals(
+        self, context: Context[Engine], plane: Plane, found: Proposals
+    ) -> Job:
+        """Add objects that were found, to whichever image is in work by now."""
+        engine, options = context.engine, self.current_options()
+        return self._channel.edit(
+            lambda _: engine.add_proposals(plane, options, found),
+            partial(self._job_done, context),
+        )
 
     def new_engine(self, tell: Tell) -> Engine:
         """Return what works in the worker, for one image."""

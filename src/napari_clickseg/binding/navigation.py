@@ -127,6 +127,13 @@ class Navigation(Controller):
             )
         )
 
+    def _act_propose(self) -> None:
+        """Look for objects; a second time: stop."""
+        if self.proposing.running:
+            self.proposing.cancel()
+        else:
+            self.proposing.start()
+
     def _act_toggle_refinement(self) -> None:
         """Refine by the method used last, or take the network's own answers."""
         method = self.choices.refinement.method
