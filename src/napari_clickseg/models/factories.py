@@ -95,7 +95,8 @@ def build(text: str) -> Any:
         found: Any = _run_file(Path(home), text) if folder else _import(home, text)
         for part in name.split("."):
             found = _attribute(found, part, text)
-        if hasattr(found, "decode") and not isinstance(found, type):
+        made = hasattr(found, "decode") or hasattr(found, "make_task")
+        if made and not isinstance(found, type):
             return found
         import torch
 

@@ -270,7 +270,7 @@ def make_interactive(
     >>> model = cs.make_interactive(unet, preprocess="grey")  # doctest: +SKIP
     >>> session = cs.ClickSession(model=model)  # doctest: +SKIP
     """
-    settings = _settings(layer, refinement, learning_rate)
+    settings = refinement_for(layer, refinement, learning_rate)
     if task != "segmentation":
         from napari_clickseg.models.dense_interactive import dense_interactive
 
@@ -352,8 +352,9 @@ def built_by(text: str) -> Any:
     file = text
     if home.endswith(".py"):  # found again from any folder
         file = str(Path(home).expanduser().resolve()) + text[len(home) :]
-    if hasattr(built, "decode"):
-        if isinstance(built, InteractiveModel) and not built.info.file:
+    if hasattr(built, "decode") or hasattr(built, "make_task"):
+        ours = isinstance(built, InteractiveModel) or hasattr(built, "make_task")
+        if ours and not built.info.file:
             built.info = replace(built.info, file=file)
         return built
     if not isinstance(built, nn.Module):
@@ -381,7 +382,7 @@ def of_file(network: nn.Module, info: ModelInfo, sha256: str) -> InteractiveMode
     return model
 
 
-def _settings(
+def refinement_for(
     layer: str, refinement: RefinementSettings | None, learning_rate: float | None
 ) -> RefinementSettings:
     """Return the refinement that was asked for."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import ModelError, SessionError
 from napari_clickseg.image import ImageSource
+from napari_clickseg.models.factories import split_factory
 from napari_clickseg.prediction.dense_answering import DenseAnswer, DenseAnswers
 from napari_clickseg.prediction.dense_settings import DenseSettings, DenseState
 from napari_clickseg.refinement.settings import CONSISTENCY, RefinementSettings
@@ -205,8 +206,8 @@ def without_budget(settings: DenseSettings) -> DenseSettings:
 
 def _check_named(name: str, task: str) -> None:
     """Refuse a published model of another task before any work is put into clicks."""
-    if Path(name).expanduser().exists():
-        return
+    if Path(name).expanduser().exists() or split_factory(name):
+        return  # what it is for is known once it is loaded
     from napari_clickseg.models.registry import get_info
 
     try:
