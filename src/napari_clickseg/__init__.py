@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari_clickseg.models.model import load_model
     from napari_clickseg.models.registry import list_models
     from napari_clickseg.napari_layers import attach
+    from napari_clickseg.session import ClickSession, predict, propose_objects
     from napari_clickseg.training.finetune import finetune
-    from napari_clickseg.session import ClickSession, predict
 
 __all__ = [
     "ClickSegError",
@@ -33,6 +33,7 @@ __all__ = [
     "load_model",
     "make_interactive",
     "predict",
+    "propose_objects",
 ]
 
 # Torch and napari take seconds to import: each name is fetched when it is first
@@ -46,6 +47,7 @@ _HOMES = {
     "load_model": "models.model",
     "make_interactive": "models.interactive",
     "predict": "session",
+    "propose_objects": "session",
 }
 
 

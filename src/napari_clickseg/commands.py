@@ -13,6 +13,7 @@ __all__ = [
     "grow_radius",
     "next_object",
     "previous_object",
+    "propose",
     "redo",
     "reopen",
     "shrink_radius",
@@ -60,6 +61,11 @@ def previous_object(viewer: napari.Viewer) -> None:
 def reopen(viewer: napari.Viewer) -> None:
     """Reopen the object that is shown or under the mouse."""
     _act(viewer, "reopen")
+
+
+def propose(viewer: napari.Viewer) -> None:
+    """Look for objects without a click; while it runs: stop."""
+    _act(viewer, "propose")
 
 
 def toggle_refinement(viewer: napari.Viewer) -> None:

@@ -3,6 +3,8 @@
 ``click_session``
     the class itself: clicks, answers, undo, file; over ``committing`` (objects)
     and ``base`` (image, model, options, arrays to read)
+``proposing``
+    objects that a model finds without a click
 ``draft``, ``objects``
     the object in work and the committed ones: immutable records
 ``history``, ``moments``
@@ -19,10 +21,12 @@ from napari_clickseg.session.base import SESSION_SETTINGS, STARTER
 from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
 from napari_clickseg.session.click_session import ClickSession
 from napari_clickseg.session.objects import OVERLAPS, Overlap, SegmentedObject
+from napari_clickseg.session.proposing import PROPOSER, propose_objects
 from napari_clickseg.session.stateless import predict
 
 __all__ = [
     "OVERLAPS",
+    "PROPOSER",
     "SESSION_SETTINGS",
     "STARTER",
     "Change",
@@ -32,4 +36,5 @@ __all__ = [
     "SegmentedObject",
     "SessionStats",
     "predict",
+    "propose_objects",
 ]

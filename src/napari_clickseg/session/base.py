@@ -241,6 +241,10 @@ class SessionBase(SessionOptions):
                 for each in made
             ),
             current_clicks=len(state.draft.clicks),
+            proposed=sum(
+                bool(each.proposed_by) and not each.drafts
+                for each in state.objects.values()
+            ),
         )
 
     @property

@@ -22,7 +22,8 @@ class Change:
     kind : str
         ``"add"``, ``"move"``, ``"radius"``, ``"remove"``, ``"clicks"``, ``"mask"``,
         ``"labels"``, ``"update"``, ``"settle"``, ``"commit"``, ``"reopen"``,
-        ``"delete"``, ``"discard"``, ``"undo"``, ``"redo"`` or ``"automatic"``.
+        ``"delete"``, ``"discard"``, ``"undo"``, ``"redo"``, ``"automatic"`` or
+        ``"propose"``.
     bbox : Box or None
         Smallest box around all pixels that changed; None where none did.
     mask : ndarray of bool, shape of ``bbox``, or None
@@ -49,6 +50,8 @@ class Change:
         now, and with it no more than a small spot around it.
     contradicted : tuple of int
         Those of them that a later click on the same pixel takes back.
+    proposed : tuple of int
+        Objects that were found without a click.
     """
 
     kind: str
@@ -64,6 +67,7 @@ class Change:
     unsatisfied: tuple[int, ...] = ()
     corrected: tuple[int, ...] = ()
     contradicted: tuple[int, ...] = ()
+    proposed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,13 @@ class SessionStats:
         objects that were only loaded do not count.
     current_clicks : int
         Clicks of the object in work.
+    proposed : int
+        Objects that a model proposed and nobody has worked on: they are in no mean.
     """
 
     objects: tuple[ObjectStats, ...]
     current_clicks: int
+    proposed: int = 0
 
     @property
     def clicks(self) -> int:
@@ -131,6 +138,7 @@ class SessionStats:
             "objects": len(self.objects),
             "clicks": self.clicks,
             "clicks_per_object": self.clicks_per_object,
+            "proposed": self.proposed,
             "seconds": self.seconds,
             "seconds_per_object": self.seconds_per_object,
             "each": [
@@ -147,7 +155,10 @@ class SessionStats:
     def __str__(self) -> str:
         """Return the sentence that the dock shows."""
         count = len(self.objects)
-        if not count:
-            return "no object yet"
-        one = "object" if count == 1 else "objects"
-        return f"{count} {one}, {self.clicks_per_object:.1f} clicks each"
+        parts = []
+        if count:
+            one = "object" if count == 1 else "objects"
+            parts.append(f"{count} {one}, {self.clicks_per_object:.1f} clicks each")
+        if self.proposed:
+            parts.append(f"{self.proposed} proposed")
+        return "; ".join(parts) or "no object yet"

@@ -12,9 +12,10 @@ from napari_clickseg.errors import SessionError
 from napari_clickseg.session import file as session_file
 from napari_clickseg.session.answering import Answering
 from napari_clickseg.session.changes import Change
-from napari_clickseg.session.clicking import ClickingSession, begun
+from napari_clickseg.session.clicking import begun
 from napari_clickseg.session.masks import as_mask
 from napari_clickseg.session.patches import Patch
+from napari_clickseg.session.proposing import ProposingSession
 from napari_clickseg.session.replaying import replayed
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ClickSession"]
 
 
-class ClickSession(ClickingSession):
+class ClickSession(ProposingSession):
     """Segment the objects of one image by clicks.
 
     Parameters

@@ -74,6 +74,7 @@ class CommittingSession(SessionBase):
             time=now,
             overlap=policy,
             intact=True,
+            proposed_by="" if draft.opened is None else draft.opened.proposed_by,
         )
         self._moments.record(
             "commit",

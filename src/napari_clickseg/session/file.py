@@ -28,10 +28,11 @@ from napari_clickseg.session.packing import (
 )
 from napari_clickseg.session.patches import Patch
 
-VERSION = 3
+VERSION = 5
 #: Version 1 knew neither refinements nor radii, version 2 no models that remember and
-#: no fixed windows; what they hold is read as it was.
-READABLE = (1, 2, VERSION)
+#: no fixed windows, version 3 no proposals; what they hold is read as it was. Version
+#: 4 is that of classes, alpha and depth.
+READABLE = (1, 2, 3, VERSION)
 #: Images in memory of at most this many bytes are put into the file.
 IMAGE_LIMIT = 2**26
 
@@ -148,6 +149,7 @@ def _pack_object(each: SegmentedObject, arrays: Arrays) -> dict[str, Any]:
         "time": each.time,
         "overlap": each.overlap,
         "intact": each.intact,
+        "proposed_by": each.proposed_by,
     }
 
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
-from napari_clickseg.session.answering import Asking
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.patches import NOWHERE, Patch, difference
 from napari_clickseg.session.refining import Disobeyed
+
+
+class Told(Protocol):
+    """What a model took, and what it told."""
+
+    @property
+    def seconds(self) -> float:
+        """Time it took."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What users should know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,19 +82,25 @@ class Moments:
         state: State,
         *,
         label: int | None = None,
-        asking: Asking | None = None,
+        asking: Told | None = None,
+        proposed: tuple[int, ...] = (),
     ) -> Change:
         """Make ``state`` the newest moment and return what changed."""
         self._history.record(state, kind)
-        return self.tell(kind, label=label, asking=asking)
+        return self.tell(kind, label=label, asking=asking, proposed=proposed)
 
-    def replace(self, kind: str, state: State, asking: Asking) -> Change:
+    def replace(self, kind: str, state: State, asking: Told) -> Change:
         """Put ``state`` in the place of the current moment; return what changed."""
         self._history.replace(state)
         return self.tell(kind, asking=asking)
 
     def tell(
-        self, kind: str, *, label: int | None = None, asking: Asking | None = None
+        self,
+        kind: str,
+        *,
+        label: int | None = None,
+        asking: Told | None = None,
+        proposed: tuple[int, ...] = (),
     ) -> Change:
         """Return what changed since it was last told."""
         state = self.state
@@ -102,6 +120,7 @@ class Moments:
             seconds=asking.seconds if asking else 0.0,
             notices=asking.notices if asking else (),
             label=label,
+            proposed=proposed,
             **Disobeyed.of(state.draft.newest)._asdict(),
         )
         return self.change

@@ -48,6 +48,8 @@ class SegmentedObject:
         Policy of its commit.
     intact : bool
         Whether its pixels are still those of its only draft.
+    proposed_by : str
+        The model that proposed it before any click; empty where none did.
     """
 
     label: int
@@ -57,6 +59,7 @@ class SegmentedObject:
     time: float = 0.0
     overlap: Overlap = "keep"
     intact: bool = False
+    proposed_by: str = ""
 
     @property
     def mask(self) -> Patch:
@@ -169,6 +172,13 @@ class Objects(Mapping[int, SegmentedObject]):
         if (old := self.get(new.label)) is not None:
             new = _joined(old, new)
         return self._with({**changes, new.label: new})
+
+    def added(self, news: Iterable[SegmentedObject]) -> Objects:
+        """Return the collection with more objects, of new labels and free pixels.
+
+        Neither is checked: for very many at once.
+        """
+        return self._with({each.label: each for each in news})
 
     def without(self, label: int) -> Objects:
         """Return the collection without one object."""
@@ -311,6 +321,7 @@ def _joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
         drafts=old.drafts + new.drafts,
         seconds=old.seconds + new.seconds,
         intact=False,
+        proposed_by=new.proposed_by or old.proposed_by,
     )
 
 

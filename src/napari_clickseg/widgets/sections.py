@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_clickseg.preferences import preferences
-from napari_clickseg.widgets.parts import Choice, button, form, switch
+from napari_clickseg.widgets.parts import Choice, button, form, number, switch
 
 if TYPE_CHECKING:
     from napari_clickseg.napari_layers import ViewerClicks
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["ModelSection", "ObjectsSection", "ViewSection"]
 
 NEW_LAYER = "New layer"
+PROPOSE, STOP = "Propose objects", "Stop proposing"
+PROPOSE_TIP = (
+    "Find cells and nuclei on this plane without a click; then correct by clicks those "
+    "that are wrong. Objects that are there stay as they are"
+)
 OVERLAPS = [
     ("The older one keeps them", "keep"),
     ("The newer one takes them", "overwrite"),
@@ -60,8 +65,21 @@ class ObjectsSection(QWidget):
             ("Delete", "Remove this object", "delete"),
         ):
             row.addWidget(button(text, tip, partial(clicks.act, action)))
+        self.propose = button(PROPOSE, PROPOSE_TIP, partial(clicks.act, "propose"))
+        self.diameter = number(
+            "Usual diameter of what is looked for, in pixels of the image",
+            (0, 2000),
+            1,
+            self._diameter,
+            unit="pixels",
+            at_lowest="found out",
+        )
         form_widget = form(
-            ("Into", self.layer), ("Shared pixels", self.overlap), ("", steps)
+            ("Into", self.layer),
+            ("Shared pixels", self.overlap),
+            ("", steps),
+            ("", self.propose),
+            ("Diameter", self.diameter.native),
         )
         self.setLayout(form_widget.layout())
 
@@ -73,6 +91,11 @@ class ObjectsSection(QWidget):
         ]
         self.layer.offer([*layers, (NEW_LAYER, None)], clicks.objects_layer)
         self.overlap.offer(OVERLAPS, clicks.overlap)
+        self.propose.setText(STOP if clicks.proposing.running else PROPOSE)
+        self.propose.setEnabled(clicks.image_layer is not None)
+
+    def _diameter(self, pixels: int) -> None:
+        self._clicks.proposing.diameter = pixels or None
 
     def _choose(self, layer: Any) -> None:
         self._clicks.choose_objects(layer)
