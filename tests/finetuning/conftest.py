@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.networks.ritm_mobilenet import RITMMobileNetV2
+from napari_clickseg.training.finetune import FinetuneJob, plan_finetune
+from napari_clickseg.training.finetuning.windows import WindowOptions
 
 Arrays = tuple[list[Any], list[Any]]
 
@@ -60,11 +63,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of 49 pixels: what is learned does not matter here."""
-    from napari_clickseg.training.finetuning import work
-    from napari_clickseg.training.finetuning.windows import WindowOptions
+#: Windows of 49 pixels, for tests in which what is learned does not matter.
+SMALL = WindowOptions(canvases=((49, 49),), zoom_side=32, working=64, least=12)
 
-    options = WindowOptions(canvases=((49, 49),), zoom_side=32, working=64, least=12)
-    monkeypatch.setattr(work.Work, "window_options", lambda _: options)
+
+def plan(data: Arrays, model: Path, out: Path, **choices: Any) -> FinetuneJob:
+    """A job of a few small steps."""
+    usual: dict[str, Any] = {
+        "model": model,
+        "out": out,
+        "steps": 5,
+        "batch": 2,
+        "device": "cpu",
+        "reference": False,
+        "measure": False,
+    }
+    job = plan_finetune(*data, **{**usual, **choices})
+    job.work = replace(job.work, windows=SMALL)
+    return job

@@ -15,6 +15,7 @@ from napari_clickseg.training.losses import (
     normalized_focal_loss,
     sigmoid_bce_loss,
     soft_iou_loss,
+    two_class_focal_loss,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.npz"
@@ -52,6 +53,19 @@ def test_ignored_pixels_carry_no_gradient(name: str) -> None:
     assert logits.grad is not None
     assert torch.all(logits.grad[:, :, :3] == 0)
     assert torch.any(logits.grad[:, :, 3:] != 0)
+
+
+def test_two_classes_as_interformer_learns() -> None:
+    with np.load(GOLDEN.with_name("interformer_nfl.npz")) as golden:
+        logits = torch.tensor(golden["logits"], requires_grad=True)
+        labels = torch.tensor(golden["labels"])
+        assert (labels == 255).any()
+        value = two_class_focal_loss(logits, labels)
+        value.mean().backward()
+        np.testing.assert_allclose(value.detach(), golden["loss"], rtol=1e-5)
+        np.testing.assert_allclose(
+            logits.grad, golden["grad_of_mean"], rtol=1e-4, atol=1e-8
+        )
 
 
 def test_shapes_must_agree() -> None:

@@ -184,6 +184,50 @@ def remove(name: NameArgument) -> None:
 
 
 @app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name, or a weight file.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Default: the model's name, here."
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="FORM",
+            help="safetensors, onnx or bioimageio; default: as FILE ends.",
+        ),
+    ] = None,
+    size: Annotated[
+        int,
+        typer.Option(
+            min=32, metavar="PIXELS", help="Side of the images that it will be given."
+        ),
+    ] = 256,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="FILE may be there already.")
+    ] = False,
+) -> None:
+    """Write a model for other programs, and check that it answers the same there.
+
+    [bold]Examples[/]
+    napari-clickseg models export my-cells -o my-cells.safetensors
+    napari-clickseg models export my-cells --to bioimageio
+    napari-clickseg models export my-cells -o my-cells.onnx --size 512
+    """
+    from napari_clickseg.cli.common import check_choice
+    from napari_clickseg.models.handing_out import FORMS, export_model
+
+    form: Any = None if to is None else check_choice(to, FORMS, "--to")
+    written = export_model(model, out, form, size=(size, size), overwrite=overwrite)
+    typer.echo(str(written))
+
+
+@app.command()
 def path(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Name of a model.")

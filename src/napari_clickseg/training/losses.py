@@ -32,6 +32,7 @@ def _focal(
     gamma: float,
     normalised: bool,
     max_multiplier: float | None,
+    eps: float = EPS,
 ) -> Tensor:
     probability, target, valid = _masked(logits, labels)
     alpha_t = torch.where(target > 0.5, alpha, 1 - alpha) * valid
@@ -40,13 +41,13 @@ def _focal(
     beta = (1 - pt) ** gamma
     if normalised:
         count = valid.sum((-2, -1), keepdim=True)
-        multiplier = count / (beta.sum((-2, -1), keepdim=True) + EPS)
+        multiplier = count / (beta.sum((-2, -1), keepdim=True) + eps)
         multiplier = multiplier.detach()
         if max_multiplier is not None:
             multiplier = multiplier.clamp(max=max_multiplier)
         beta = beta * multiplier
-    loss = -alpha_t * beta * torch.log((pt + EPS).clamp(max=1.0)) * valid
-    return loss.sum((1, 2, 3)) / (valid.sum((1, 2, 3)) + EPS)
+    loss = -alpha_t * beta * torch.log((pt + eps).clamp(max=1.0)) * valid
+    return loss.sum((1, 2, 3)) / (valid.sum((1, 2, 3)) + eps)
 
 
 def normalized_focal_loss(
@@ -77,6 +78,28 @@ def normalized_focal_loss(
         rescaling.
     """
     return _focal(logits, labels, alpha, gamma, True, max_multiplier)
+
+
+def two_class_focal_loss(
+    logits: Tensor, labels: Tensor, *, alpha: float = 0.5, gamma: float = 2.0
+) -> Tensor:
+    """Normalised focal loss of a network with two classes, as InterFormer's.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, 2, H, W)
+        Background and object; their difference counts.
+    labels : Tensor, shape (N, 1, H, W)
+        1, 0, or 255 (ignored).
+
+    Returns
+    -------
+    Tensor, shape (N,)
+    """
+    known = torch.where(labels == 255, -1, labels).to(logits.dtype)
+    eps = torch.finfo(torch.float32).eps
+    margin = logits[:, 1:] - logits[:, :1]
+    return _focal(margin, known, alpha, gamma, True, None, eps)
 
 
 def focal_loss(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from napari_clickseg.errors import TrainingError
+from napari_clickseg.training.readers.opening import Layout
 
 Kind = Literal["photo", "microscopy", "cutout"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -35,6 +36,11 @@ class PackSpec:
         rest as background of merged objects or as distractors.
     holdout : tuple of str
         Stems kept out of training, for tuning.
+    layout : str
+        Published protocols: how the data is laid out, see
+        :data:`~napari_clickseg.training.readers.opening.LAYOUTS`.
+    ignore : int or None
+        Published protocols: label of pixels that do not count.
     """
 
     name: str
@@ -42,6 +48,8 @@ class PackSpec:
     weight: float
     only_object: bool = False
     holdout: tuple[str, ...] = ()
+    layout: Layout = "auto"
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ MOST_ROUNDS = 20
 Teaches = Literal["clicks", "foreground", "classes", "alpha", "depth"]
 
 
+#: How clicks are taught: as the starters learn, or as RITM or InterFormer did.
+Protocol = Literal["own", "ritm", "interformer"]
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast to learn.
@@ -55,6 +59,10 @@ class Schedule:
         Decay of the moving average of weights that is saved.
     seed : int
         Seed of data and initial weights.
+    milestones : tuple of int
+        RITM's protocol: steps after which the rate is a tenth of what it was.
+    layer_decay : float
+        InterFormer's protocol: what each layer of a ViT gets of the rate of the next.
     """
 
     minutes: float | None = None
@@ -69,6 +77,8 @@ class Schedule:
     encoder_until: float = 1.0
     ema: float = 0.998
     seed: int = 0
+    milestones: tuple[int, ...] = ()
+    layer_decay: float = 1.0
 
     def since_restart(self, progress: float) -> float:
         """Return how much of the present fall of the rate is over, from 0.
@@ -154,6 +164,8 @@ class Recipe:
     teaches : {"clicks", "foreground", "classes", "alpha", "depth"}
         To answer clicks, or, without any, to tell labelled pixels from the rest,
         classes from one another, or to see alpha or depth.
+    protocol : {"own", "ritm", "interformer"}
+        Data, clicks and rates as the starters learn, or as these were published.
     """
 
     name: str
@@ -166,6 +178,7 @@ class Recipe:
     losses: Any
     card: dict[str, Any] = field(default_factory=dict)
     teaches: Teaches = "clicks"
+    protocol: Protocol = "own"
 
 
 def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
@@ -235,6 +248,12 @@ def read_recipe(path: Path) -> Recipe:
         raise TrainingError(
             f"recipe {path}: teaches is {teaches!r}; give one of {get_args(Teaches)}"
         )
+    protocol = table.get("protocol", "own")
+    if protocol not in get_args(Protocol):
+        raise TrainingError(
+            f"recipe {path}: protocol is {protocol!r}; give one of "
+            f"{get_args(Protocol)}"
+        )
     schedule: Schedule = _build(Schedule, table.get("schedule", {}), "schedule")
     if schedule.minutes is None and schedule.steps is None:
         raise TrainingError(
@@ -257,4 +276,5 @@ def read_recipe(path: Path) -> Recipe:
         losses=_build(_LOSSES[teaches], table.get("losses", {}), "losses"),
         card=table.get("card", {}),
         teaches=teaches,
+        protocol=protocol,
     )

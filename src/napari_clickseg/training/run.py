@@ -99,7 +99,7 @@ def train(
     plan = read_recipe(Path(recipe))
     root = data_root(data)
     folder = Path(out) if out is not None else Path("runs") / plan.name
-    run = _kind(plan.teaches)(plan, root, folder, torch.device(device), save_seconds)
+    run = _kind(plan)(plan, root, folder, torch.device(device), save_seconds)
     if resume and run.checkpoint.exists():
         run.restore()
     return run.go(max_steps, workers, on_step)
@@ -114,10 +114,13 @@ _RUNS = {
 }
 
 
-def _kind(teaches: str) -> type[Run]:
-    if teaches == "clicks":
+def _kind(plan: Recipe) -> type[Run]:
+    if plan.protocol != "own":
+        module, name = "published", "PublishedRun"
+    elif plan.teaches == "clicks":
         return Run
-    module, name = _RUNS[teaches]
+    else:
+        module, name = _RUNS[plan.teaches]
     kind: type[Run] = getattr(import_module(f"{__package__}.{module}"), name)
     return kind
 
@@ -159,9 +162,7 @@ class Run:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = self._optimiser()
         self.average = MovingAverage(self.network, plan.schedule.ema)
-        self.data = self.open_data(
-            [read_pack(root / "train", spec) for spec in plan.packs]
-        )
+        self.data = self.read_data(root)
         self.step = self.batch = 0
         self.seconds = 0.0
         self.checkpoint = folder / "checkpoint.pt"
@@ -195,6 +196,11 @@ class Run:
         return torch.optim.AdamW(
             groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
         )
+
+    def read_data(self, root: Path) -> Dataset[dict[str, Tensor]]:
+        """Read the recipe's packs, and return batches by number, without end."""
+        packs = [read_pack(root / "train", spec) for spec in self.plan.packs]
+        return self.open_data(packs)
 
     def open_data(self, packs: list[Pack]) -> Dataset[dict[str, Tensor]]:
         """Return batches by number, without end."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Mask = NDArray[np.int8]
 
 
-def _depth(area: NDArray[np.bool_]) -> NDArray[np.float32]:
+def depth_of(area: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Distance of each pixel to the outside; the image's border is outside."""
     padded = np.pad(area.astype(np.uint8), 1)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -41,7 +41,7 @@ def inner_point(
     """Draw a pixel deeper inside ``area`` than ``share`` of its greatest depth."""
     if not area.any():
         return None
-    depth = _depth(area)
+    depth = depth_of(area)
     return _choose(depth > share * depth.max(), rng)
 
 
@@ -64,8 +64,8 @@ def next_click(
     (row, col, positive) or None
         None where nothing is wrong.
     """
-    missed = _depth((mask == 1) & (probability < 0.49))
-    extra = _depth((mask == 0) & (probability > 0.49))
+    missed = depth_of((mask == 1) & (probability < 0.49))
+    extra = depth_of((mask == 0) & (probability > 0.49))
     positive = bool(missed.max() > extra.max())
     depth = missed if positive else extra
     deepest = float(depth.max())

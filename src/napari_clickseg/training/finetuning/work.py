@@ -63,6 +63,11 @@ class Work:
         Leave the reference out.
     world : int
         Processes that share each batch.
+    windows : WindowOptions, optional
+        How windows are drawn; default as suits the network.
+    extra : dict
+        ``folders`` of the user's images, which no reference may hold; ``cells`` where
+        classes are made of single cells.
     """
 
     weights: Path
@@ -77,6 +82,7 @@ class Work:
     rehearsal: Path | None = None
     forgetful: bool = False
     world: int = 1
+    windows: WindowOptions | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,6 +97,7 @@ class Work:
             self.ignore,
             None if self.rehearsal is None else str(self.rehearsal),
             self.forgetful,
+            None if self.windows is None else vars(self.windows),
         )
 
     def network(self) -> nn.Module:
@@ -125,6 +132,8 @@ class Work:
 
     def window_options(self) -> WindowOptions:
         """Return how windows are drawn for this network."""
+        if self.windows is not None:
+            return self.windows
         network = self.network()
         working = getattr(network, "max_side", None) or 600
         return WindowOptions(working=int(working))
