@@ -58,8 +58,8 @@ def forecast(
     work : Work
         What is to be learned.
     device, precision : str
-        Where, see :func:`.running.make_fabric`. Of several processes one is measured,
-        with its part of each batch.
+        Where, see :func:`.running.make_fabric`. One process is measured, which draws
+        the whole of each batch.
     measured : int
         Objects that are clicked on before and after.
     cancelled : callable

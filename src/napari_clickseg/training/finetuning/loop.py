@@ -342,6 +342,21 @@ class Loop:
             self.waited += 1
         return one
 
+    def outcome(self) -> dict[str, Tensor]:
+        """Return the weights that are the result.
+
+        Those of the end, where the rate has come to nothing; the best ones seen where
+        learning ended early or went wrong.
+        """
+        values = self.average.values
+        if self.best is None or len(self.validations) < 2:
+            return values
+        ended = self.step >= self.options.steps and not self.options.patience
+        first, last = self.validations[0], self.validations[-1]
+        if ended and self._rank(last) < self._rank(first):
+            return values
+        return self.best
+
     def _rank(self, one: Validation) -> tuple[float, float]:
         """Return what is to be small: clicks, then the loss."""
         return (math.inf if one.noc is None else one.noc, one.loss)

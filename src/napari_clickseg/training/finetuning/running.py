@@ -138,7 +138,7 @@ def learn_here(
     loop.restore(work.key)
     loop.go(work.key, on_tick, cancelled, finish)
     return {
-        "weights": plain_state(loop.network, loop.best or loop.average.values),
+        "weights": plain_state(loop.network, loop.outcome()),
         "history": loop.history,
         "validations": loop.validations,
         "step": loop.step,
