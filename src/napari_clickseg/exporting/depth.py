@@ -74,8 +74,6 @@ def _float32(plane: NDArray[Any]) -> NDArray[np.float32]:
 
 def _range(planes: Planes) -> tuple[float, float] | None:
     """Return the range of the middle plane, without what is not known."""
-    for number, plane in enumerate(planes):
-        if number == len(planes) // 2:
-            known = _float32(plane)[np.isfinite(_float32(plane))]
-            return (float(known.min()), float(known.max())) if known.size else None
-    return None
+    values = _float32(planes[len(planes) // 2])
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else None

@@ -64,9 +64,14 @@ class Planes:
     def __len__(self) -> int:
         return int(np.prod(self.leading, dtype=np.int64))
 
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        index = tuple(int(at) for at in np.unravel_index(number, self.leading or (1,)))
+        return np.asarray(self.array[index] if self.leading else self.array)
+
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        for index in np.ndindex(*self.leading):
-            yield np.asarray(self.array[index] if index else self.array)
+        return (self[number] for number in range(len(self)))
 
 
 def check_single(planes: Planes, name: str) -> None:
