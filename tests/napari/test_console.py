@@ -16,6 +16,7 @@ from napari_clickseg.napari_layers import ViewerClicks
 
 #: Parts of a session that have no meaning, or another one, beside layers.
 ELSEWHERE = {
+    "add_proposals",
     "asking",
     "change",
     "image",

@@ -7,14 +7,14 @@ on screen, and raises what went wrong.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.binding.reading import Reading
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.clicks import Click, as_position
-from napari_clickseg.errors import Cancelled, ImageError
+from napari_clickseg.errors import Cancelled
 from napari_clickseg.session import Change
 
 if TYPE_CHECKING:
@@ -140,10 +140,9 @@ class Console(Reading):
             self._wait_a_little(proposing.job)
         if proposing.error is not None:
             raise proposing.error
-        job = proposing.job
-        if job is None or not hasattr(job.value, "change"):
+        if proposing.outcome is None:
             raise Cancelled("Stopped looking for objects.")
-        report: Report = self._wait(job)
+        report: Report = self._wait(proposing.outcome)
         return self.session.change if report.change is None else report.change
 
     def set_labels(self, labels: Any, **where: Any) -> Change:
@@ -161,26 +160,6 @@ class Console(Reading):
         return self._edit("redo", (), {}) if self.can_redo else None
 
     # ---------------------------------------------------------------- image, model
-
-    def set_image(self, image: Any, **keywords: Any) -> None:
-        """Click on another image: a layer, its name, or an array to be added.
-
-        ``keywords`` go to ``viewer.add_image`` with an array.
-        """
-
-        def choose() -> None:
-            layer = image
-            if isinstance(image, str):
-                layer = self.viewer.layers[image]
-            elif not hasattr(image, "data_to_world"):
-                layer = self.viewer.add_image(image, **keywords)
-            if layer not in self.images():
-                raise ImageError(
-                    f"'{layer}' is no image of this viewer: add it to the viewer first."
-                )
-            self.set_image_layer(layer)
-
-        self._in_owner(choose)
 
     def set_model(
         self,
@@ -218,30 +197,9 @@ class Console(Reading):
             raise preparing.error
 
     def stop(self) -> None:
-        """Stop a download, a search for objects, and answers that nobody needs."""
-        self._channel.make_stale()
+        """Stop a download, proposals, and answers that nobody needs."""
         self.proposing.cancel()
-        if self.context is not None:
-            self.context.engine.stop_loading = True
-
-    # ----------------------------------------------------------------------- files
-
-    def save(self, path: str | Path) -> Path:
-        """Write the session of the plane on screen to a file."""
-        target = Path(path)
-        return Path(self._ask_engine(lambda engine, plane: engine.save(plane, target)))
-
-    def load(self, path: str | Path) -> Change:
-        """Take up a session from a file that :meth:`save` wrote of this plane."""
-        source = Path(path)
-
-        def start() -> Job:
-            image = self.plane_source()
-            return self.edit(
-                lambda engine, plane, o: engine.load(plane, image, o, source)
-            )
-
-        return self._change(start)
+        super().stop()
 
     # ----------------------------------------------------------------------- parts
 
@@ -279,9 +237,3 @@ class Console(Reading):
             time.sleep(0.002)
         else:
             self._channel.wait(job)
-
-    def _change(self, start: Callable[[], Job]) -> Change:
-        """Start a job and return what changed."""
-        report: Report = self._wait(self._in_owner(start))
-        # Where nothing was left to answer, the edit said it all.
-        return self.session.change if report.change is None else report.change

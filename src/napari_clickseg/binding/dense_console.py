@@ -7,23 +7,17 @@ on screen, and raises what went wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.binding.dense_controller import DenseController
-from napari_clickseg.clicks import Click, Clicks, as_position
-from napari_clickseg.errors import ImageError
-from napari_clickseg.session import Change, SessionStats
+from napari_clickseg.clicks import Click, as_position
+from napari_clickseg.session import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_clickseg.binding.dense_reports import DenseReport
-    from napari_clickseg.session.dense_session import DenseSession
-    from napari_clickseg.worker import Job
+    pass
 
 __all__ = ["DenseConsole"]
 
@@ -38,24 +32,6 @@ class DenseConsole(DenseController):
     # -------------------------------------------------------------------- reading
 
     @property
-    def session(self) -> DenseSession:
-        """The session of the plane on screen; change it only by the methods here."""
-        found: DenseSession = self._ask_engine(
-            lambda engine, plane: engine.session(plane)
-        )
-        return found
-
-    @property
-    def clicks(self) -> Clicks:
-        """The clicks in work."""
-        return self.session.clicks
-
-    @property
-    def result(self) -> NDArray[Any]:
-        """Labels of classes, alpha or depths ``(H, W)``; 0 where nothing is asked."""
-        return self.session.result
-
-    @property
     def trimap(self) -> NDArray[np.uint8] | None:
         """What matting was told: 0 background, 128 unknown, 255 object."""
         return self.session.trimap
@@ -64,17 +40,6 @@ class DenseConsole(DenseController):
     def committed(self) -> Mapping[int, NDArray[Any]]:
         """What was kept: arrays ``(H, W)`` by number."""
         return self.session.committed
-
-    @property
-    def stats(self) -> SessionStats:
-        """Clicks and seconds for each map that was kept, of all planes."""
-        latest = None if self.context is None else self.context.latest
-        return SessionStats((), 0) if latest is None else latest.stats
-
-    @property
-    def model_name(self) -> str:
-        """Name or file of the model."""
-        return self.model_choice.name
 
     # --------------------------------------------------------------------- clicks
 
@@ -131,13 +96,13 @@ class DenseConsole(DenseController):
 
     def update(self, *, settle: bool = False) -> Change:
         """Answer what is asked for as it stands, if it is not answered yet."""
-        return self._changed(lambda: self.ask(settle=settle))
+        return self._change(lambda: self.ask(settle=settle))
 
     # --------------------------------------------------------------------- keeping
 
     def commit(self, label: int | None = None) -> int:
         """Keep the map under a number; returns it."""
-        change = self._changed(lambda: self.commit_job(label))
+        change = self._change(lambda: self.commit_job(label))
         assert change.label is not None
         return change.label
 
@@ -161,51 +126,6 @@ class DenseConsole(DenseController):
         """Bring back what undo took; nothing happens where there is nothing."""
         return self._edit("redo")
 
-    # ------------------------------------------------------------------ image, files
-
-    def set_image(self, image: Any, **keywords: Any) -> None:
-        """Click on another image: a layer, its name, or an array to be added.
-
-        ``keywords`` go to ``viewer.add_image`` with an array.
-        """
-
-        def choose() -> None:
-            layer = image
-            if isinstance(image, str):
-                layer = self.viewer.layers[image]
-            elif not hasattr(image, "data_to_world"):
-                layer = self.viewer.add_image(image, **keywords)
-            if layer not in self.images():
-                raise ImageError(
-                    f"'{layer}' is no image of this viewer: add it to the viewer first."
-                )
-            self.set_image_layer(layer)
-
-        self._in_owner(choose)
-
-    def stop(self) -> None:
-        """Stop a download, and answers that nobody needs."""
-        self._channel.make_stale()
-        if self.context is not None:
-            self.context.engine.stop_loading = True
-
-    def save(self, path: str | Path) -> Path:
-        """Write the session of the plane on screen to a file."""
-        target = Path(path)
-        return Path(self._ask_engine(lambda engine, plane: engine.save(plane, target)))
-
-    def load(self, path: str | Path) -> Change:
-        """Take up a session from a file that :meth:`save` wrote of this plane."""
-        source = Path(path)
-
-        def start() -> Job:
-            image = self.plane_source()
-            return self.edit(
-                lambda engine, plane, o: engine.load(plane, image, o, source)
-            )
-
-        return self._changed(start)
-
     # ----------------------------------------------------------------------- parts
 
     def _edit(
@@ -213,12 +133,6 @@ class DenseConsole(DenseController):
     ) -> Change:
         if name not in {"undo", "redo", "reopen", "delete", "discard"}:
             named = {**named, "predict": False}
-        return self._changed(
+        return self._change(
             lambda: self._call(name, *arguments, answer=answer, **named)
         )
-
-    def _changed(self, start: Callable[[], Job]) -> Change:
-        """Start a job and return what changed."""
-        report: DenseReport = self._wait(self._in_owner(start))
-        # Where nothing was left to answer, the edit said it all.
-        return self.session.change if report.change is None else report.change

@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.binding.dense_reports import DenseOptions, DenseReport
-from napari_clickseg.binding.engine import sessions_folder
 from napari_clickseg.binding.marking import mark_of
 from napari_clickseg.binding.marks import MarkEdit
-from napari_clickseg.binding.plane_engine import CancelCheck, PlaneEngine, plane_source
+from napari_clickseg.binding.plane_engine import (
+    CancelCheck,
+    PlaneEngine,
+    plane_source,
+    sessions_folder,
+)
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.errors import ClickSegError
 from napari_clickseg.session import Change, ClickSession, SessionStats
 from napari_clickseg.session.dense_session import DenseSession
 
@@ -159,23 +163,8 @@ class DenseEngine(PlaneEngine[DenseSession]):
         return self._restored(plane, options, box)
 
     def autosave(self, plane: Plane) -> None:
-        """Keep the session of a plane, without its image.
-
-        Raises
-        ------
-        SessionError
-            If the folder cannot be written to.
-        """
-        session = self._session(plane)
-        path = self._kept_path(session.image)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SessionError(
-                f"Your work cannot be kept in {path.parent} ({error.strerror}): set "
-                "NAPARI_CLICKSEG_CACHE to another folder, or switch autosave off."
-            ) from error
-        session.save(path, image=False)
+        """Keep the session of a plane, without its image."""
+        self.keep(plane, self._kept_path(self._session(plane).image))
 
     def look_for_saved(
         self,

@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.binding.marking import mark_of
-from napari_clickseg.binding.plane_engine import PlaneEngine, plane_source
+from napari_clickseg.binding.plane_engine import (
+    PlaneEngine,
+    plane_source,
+    sessions_folder,
+)
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.errors import ClickSegError
 from napari_clickseg.image import ImageSource
-from napari_clickseg.models.cache import cache_folder
 from napari_clickseg.session import PROPOSER, Change, ClickSession, SessionStats
 
 if TYPE_CHECKING:
@@ -170,16 +173,7 @@ class Engine(PlaneEngine[ClickSession]):
 
     def autosave(self, plane: Plane) -> None:
         """Keep the session of a plane, without its image."""
-        session = self._session(plane)
-        path = _saved_path(session.image)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SessionError(
-                f"Your work cannot be kept in {path.parent} ({error.strerror}): set "
-                "NAPARI_CLICKSEG_CACHE to another folder, or switch autosave off."
-            ) from error
-        session.save(path, image=False)
+        self.keep(plane, _saved_path(self._session(plane).image))
 
     def look_for_saved(
         self,
@@ -293,11 +287,6 @@ class Engine(PlaneEngine[ClickSession]):
             settled=session.settled,
             model=self._shelf.facts(options.model),
         )
-
-
-def sessions_folder() -> Path:
-    """Return where work is kept."""
-    return cache_folder() / "sessions"
 
 
 def _saved_path(image: ImageSource) -> Path:

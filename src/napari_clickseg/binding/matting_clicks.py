@@ -271,7 +271,7 @@ class ViewerMatting(DenseConsole):
 
     def matte(self) -> Any:
         """Make a trimap of the object that was clicked, and answer alpha."""
-        return self._changed(lambda: self.edit(_matte))
+        return self._change(lambda: self.edit(_matte))
 
     def _act_paint_trimap(self) -> None:
         """Take the brush for the trimap."""

@@ -13,9 +13,10 @@ from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
 from napari_clickseg.errors import ClickSegError, SessionError
 from napari_clickseg.image import ImageSource
+from napari_clickseg.models.cache import cache_folder
 from napari_clickseg.session import Change, ClickSession
 
-__all__ = ["CancelCheck", "PlaneEngine", "plane_source"]
+__all__ = ["CancelCheck", "PlaneEngine", "plane_source", "sessions_folder"]
 
 CancelCheck = Callable[[], bool]
 S = TypeVar("S", bound=ClickSession)
@@ -120,6 +121,24 @@ class PlaneEngine(Generic[S]):
         """Write the session of a plane to a file of the user's choice."""
         return self._session(plane).save(path)
 
+    def keep(self, plane: Plane, path: Path) -> None:
+        """Keep the session of a plane where it is looked for, without its image.
+
+        Raises
+        ------
+        SessionError
+            If the folder cannot be written to.
+        """
+        session = self._session(plane)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SessionError(
+                f"Your work cannot be kept in {path.parent} ({error.strerror}): set "
+                "NAPARI_CLICKSEG_CACHE to another folder, or switch autosave off."
+            ) from error
+        session.save(path, image=False)
+
     def load_model(self, options: Any) -> Any:
         """Return the model."""
         return self._model(options.model)
@@ -162,6 +181,11 @@ class PlaneEngine(Generic[S]):
     def _report(self, plane: Plane, change: Change | None, options: Any) -> Any:
         """Return what the window is told."""
         raise NotImplementedError
+
+
+def sessions_folder() -> Path:
+    """Return where work is kept."""
+    return cache_folder() / "sessions"
 
 
 def plane_source(image: PlaneImage) -> ImageSource:

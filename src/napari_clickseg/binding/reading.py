@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.navigation import Navigation
 from napari_clickseg.binding.planes import Plane
-from napari_clickseg.clicks import Clicks
 from napari_clickseg.refinement.settings import RefinementSettings
-from napari_clickseg.session import ClickSession, SegmentedObject, SessionStats
+from napari_clickseg.session import SegmentedObject
 from napari_clickseg.session.refining import Refinement, as_refinement
 
 if TYPE_CHECKING:
@@ -28,19 +27,6 @@ class Reading(Navigation):
     """State and options of the plane on screen, as they are when all is done."""
 
     @property
-    def session(self) -> ClickSession:
-        """The session of the plane on screen; change it only by the methods here."""
-        found: ClickSession = self._ask_engine(
-            lambda engine, plane: engine.session(plane)
-        )
-        return found
-
-    @property
-    def clicks(self) -> Clicks:
-        """The clicks of the object in work."""
-        return self.session.clicks
-
-    @property
     def mask(self) -> NDArray[np.bool_]:
         """The pixels of the object in work: boolean (H, W)."""
         return self.session.mask
@@ -51,11 +37,6 @@ class Reading(Navigation):
         return self.session.probability
 
     @property
-    def result(self) -> NDArray[Any]:
-        """What the task makes of the answer; for segmentation the mask."""
-        return self.session.result
-
-    @property
     def labels(self) -> NDArray[np.int32]:
         """The committed objects of the plane: int32 (H, W)."""
         return self.session.labels
@@ -64,12 +45,6 @@ class Reading(Navigation):
     def objects(self) -> Mapping[int, SegmentedObject]:
         """The committed objects of the plane by label."""
         return self.session.objects
-
-    @property
-    def stats(self) -> SessionStats:
-        """Clicks and seconds for each object, of all planes."""
-        latest = None if self.context is None else self.context.latest
-        return SessionStats((), 0) if latest is None else latest.stats
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,11 +59,6 @@ class Reading(Navigation):
             lambda engine, _plane: engine.load_model(options)
         )
         return loaded
-
-    @property
-    def model_name(self) -> str:
-        """Name or file of the model."""
-        return self.model_choice.name
 
     @property
     def settings(self) -> PredictionSettings:

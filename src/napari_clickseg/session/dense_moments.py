@@ -8,10 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_clickseg.session.answering import Asking
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
-from napari_clickseg.session.moments import Moments, State
+from napari_clickseg.session.moments import Moments, State, Told
 from napari_clickseg.session.patches import Patch, difference
 from napari_clickseg.session.refining import Disobeyed
 
@@ -43,7 +42,7 @@ class DenseMoments(Moments):
         kind: str,
         *,
         label: int | None = None,
-        asking: Asking | None = None,
+        asking: Told | None = None,
         proposed: tuple[int, ...] = (),
     ) -> DenseChange:
         """Return what changed since it was last told; maps have no proposals."""
