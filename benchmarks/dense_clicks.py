@@ -11,7 +11,9 @@ answers. Step sizes are found first, on images that are not reported (``--tune-o
 ends there), and kept in ``rates.json``.
 
 It may be stopped at any time; the same command goes on. ``--images N`` takes the first
-N of an order that is spread over the data set, so that more may follow.
+N of an order that is spread over the data set, so that more may follow. Logs
+(``samples.jsonl``) of several runs, as those of ``--skip`` on other machines, may be
+put together by appending one to another.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ def settings_of(method: str, subject: Subject, rate: float | None) -> DenseSetti
         learning_rate=rate,
         consistency=0.0 if method.endswith(FREE) else None,
         max_side=subject.max_side,
+        at=subject.at,
         correct=False,
     )
 
@@ -128,6 +131,7 @@ def run(
     log: TaskLog,
     *,
     images: int | None = None,
+    skip: int = 0,
     jobs: int = 1,
     done: Callable[[TaskResult], None] = lambda _: None,
 ) -> None:
@@ -144,6 +148,8 @@ def run(
     log : TaskLog
     images : int, optional
         The first so many.
+    skip : int
+        Not the very first ones.
     jobs : int
         Processes.
     done : callable
@@ -152,6 +158,7 @@ def run(
     todo = [
         (*given, method, number, rates.get(method))
         for number, sample in enumerate(subject.reported[:images])
+        if number >= skip
         for method in methods
         if (method, sample.name) not in log.results
     ]
@@ -187,6 +194,7 @@ def signature(
         "weights": subject.weights,
         "clicks": CLICKS,
         "max_side": subject.max_side,
+        "at": None if subject.at is None else list(subject.at),
         "tuning": [sample.name for sample in subject.tuning],
         "torch": torch.__version__,
         "refinements": refinements,
@@ -203,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder; else results/SUBJECT")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--images", type=int, help="only so many")
+    parser.add_argument("--skip", type=int, default=0, help="not the first so many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--tune-only", action="store_true")
     parser.add_argument(
@@ -231,8 +240,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shown = [f"{scores[min(n, len(scores) - 1)]:.4f}" for n in (0, 5, 10, 20)]
         print(f"{result.name}, {result.method}: {' '.join(shown)}", flush=True)
 
-    wanted = {"images": options.images, "jobs": options.jobs, "done": tell}
-    run(subject, given, options.methods, rates, log, **wanted)
+    run(
+        subject,
+        given,
+        options.methods,
+        rates,
+        log,
+        images=options.images,
+        skip=options.skip,
+        jobs=options.jobs,
+        done=tell,
+    )
     from dense_clicks_figures import write
 
     write(subject, list(log.results.values()), rates, out)

@@ -89,3 +89,51 @@ def streets(data: Path) -> Streets:
     """Return the network."""
     pack = torch.load(data / FILE, weights_only=True)
     return Streets(LayerList(pack)).eval()
+
+
+def baseline(data: Path) -> None:
+    """Print how good it is without clicks, and how good features so coarse can be.
+
+    The latter is an answer that knows the truth, averaged over the cells of the
+    features: what is thinner than a cell is lost.
+    """
+    import numpy as np
+
+    from napari_clickseg.evaluation.semantic_metrics import (
+        confusion,
+        mean_iou,
+        pixel_accuracy,
+    )
+    from napari_clickseg.evaluation.task_datasets import open_task_dataset
+
+    folder = data / "eval" / "camvid" / "test"
+    network, count = streets(data), len(CAMVID)
+    tables = {"513 x 513": 0, "481 x 641": 0, "the truth in cells of 31 x 41": 0}
+    for sample in open_task_dataset(folder, task="semantic", ignore=11):
+        truth = sample.read_reference().truth
+        shape = (truth.shape[0], truth.shape[1])
+        image = torch.from_numpy(np.array(sample.read_image())[..., :3])
+        answers = []
+        for size in ((513, 513), SIZE):
+            network.size = size
+            with torch.inference_mode():
+                answers.append(network(image.permute(2, 0, 1)[None].float() / 255))
+        labels = torch.from_numpy(truth).long().clamp(0, count)
+        planes = F.one_hot(labels, count + 1).permute(2, 0, 1)[None, 1:].float()
+        cells = [(side - 1) // 16 + 1 for side in SIZE]
+        answers.append(F.interpolate(planes, cells, mode="bilinear", antialias=True))
+        for name, answer in zip(tables, answers, strict=True):
+            full = F.interpolate(answer, shape, mode="bilinear")
+            found = full[0].argmax(0).numpy() + 1
+            tables[name] = tables[name] + confusion(truth, found, count)
+    for name, table in tables.items():
+        print(
+            f"{name}: pixel accuracy {pixel_accuracy(table):.3f}, "
+            f"mean IoU {mean_iou(table):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    import os
+
+    baseline(Path(os.environ.get("CLICKSEG_DATA", "../shared/data")))
