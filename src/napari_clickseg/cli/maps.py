@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from napari_clickseg.cli.clicks import parse_click
 from napari_clickseg.cli.common import (
     DeviceOption,
     ModelOption,
     PrecisionOption,
     check_choice,
-    say,
 )
 from napari_clickseg.cli.images import (
     ChannelAxisOption,
@@ -22,19 +19,22 @@ from napari_clickseg.cli.images import (
     ContrastOption,
     ImageArgument,
     PageOption,
-    numbers,
-    read_pixels,
-    source_of,
 )
-from napari_clickseg.cli.wishes import FORMS, Wish, parse_wish, read_wishes
+from napari_clickseg.cli.map_steps import (
+    answer,
+    begun,
+    clicked_mask,
+    image_of,
+    pushed,
+    spaced,
+    target_of,
+    tell,
+    wishes_of,
+)
+from napari_clickseg.cli.wishes import FORMS
 from napari_clickseg.exporting.kinds import KINDS
 from napari_clickseg.exporting.writing import check_suffix
 from napari_clickseg.imagefiles import read_labels
-from napari_clickseg.models.registry import STARTER
-
-if TYPE_CHECKING:
-    from napari_clickseg.image import ImageSource
-    from napari_clickseg.session.dense_session import DenseSession
 
 #: The bundled models; named here, since sessions load torch and --help should not.
 STARTERS = {
@@ -43,14 +43,6 @@ STARTERS = {
     "depth": "depth-bts-starter",
 }
 LEGENDS = {"json": "json", "csv": "csv", "both": ("json", "csv"), "none": None}
-REFINEMENTS = (
-    "none",
-    "rgb-brs",
-    "g-brs-sb",
-    "g-brs-bmsb",
-    "g-brs-bmsb-m",
-    "g-brs-bmconv",
-)
 
 ClicksOption = Annotated[
     Path | None,
@@ -133,16 +125,16 @@ def classes(
     napari-clickseg classes cells.tif --strokes painted.png
     """
     check_choice(legend, tuple(LEGENDS), "--legend")
-    target = _target(image, out, "Classes", "classes")
-    wishes = _wishes(click, clicks, "semantic")
+    target = target_of(image, out, "Classes", "classes")
+    wishes = wishes_of(click, clicks, "semantic")
     if strokes is not None and wishes:
         raise typer.BadParameter(
             "Clicks and strokes are two ways: give one.", param_hint="--strokes"
         )
     painted = None if strokes is None else read_labels(strokes)
-    run, seconds = _begun(
+    run, seconds = begun(
         "semantic",
-        _source(image, page, channels, channel_axis, contrast),
+        image_of(image, page, channels, channel_axis, contrast),
         (model, device, precision),
         refinement,
         mode="click" if painted is None else "stroke",
@@ -151,14 +143,14 @@ def classes(
     run.start_from_model(predict=not wishes and painted is None)
     if painted is not None:
         run.paint(painted)
-    _answer(run, wishes, "semantic")
+    answer(run, wishes, "semantic")
     options: dict[str, Any] = {"legend": LEGENDS[legend]}
-    written = run.export(target, **options, **_spacing(spacing, spacing_unit))
+    written = run.export(target, **options, **spaced(spacing, spacing_unit))
     counts = {
         name: int((run.result == label).sum())
         for label, name in enumerate(run.task.classes.names, 1)
     }
-    _tell(run, seconds, written, session, as_json, {"classes": counts})
+    tell(run, seconds, written, session, as_json, {"classes": counts})
 
 
 def matte(
@@ -222,7 +214,7 @@ def matte(
     napari-clickseg matte cat.jpg --trimap trimap.png -c 120,200=0.4@30 -o alpha.png
     napari-clickseg matte cat.jpg --mask mask.png --band 20 --out alpha.tif
     """
-    target = _target(image, out, "Alpha", "alpha")
+    target = target_of(image, out, "Alpha", "alpha")
     if cutout is not None:
         check_suffix(cutout, KINDS["Cut-out"].suffixes, "A cut-out")
     told = [each for each in (trimap, mask, object_clicks or None) if each is not None]
@@ -232,15 +224,15 @@ def matte(
             param_hint="--trimap",
         )
     form = "matting" if push is None else "push"
-    wishes = _wishes(click, clicks, form)
-    source = _source(image, page, channels, channel_axis, contrast)
+    wishes = wishes_of(click, clicks, form)
+    source = image_of(image, page, channels, channel_axis, contrast)
     given = None if trimap is None else read_labels(trimap)
     found = None if mask is None else read_labels(mask) != 0
-    run, seconds = _begun(
-        "matting", source, (model, device, precision), refinement, **_pushed(push)
+    run, seconds = begun(
+        "matting", source, (model, device, precision), refinement, **pushed(push)
     )
     if object_clicks:
-        found = _clicked(source, object_clicks, device, precision)
+        found = clicked_mask(source, object_clicks, device, precision)
     if found is not None:
         run.trimap_from_mask(found, band, predict=not wishes)
     elif given is not None:
@@ -252,11 +244,11 @@ def matte(
         )
     else:
         run.start_from_model(predict=not wishes)
-    _answer(run, wishes, form)
+    answer(run, wishes, form)
     written = run.export(target)
     if cutout is not None:
         written += run.export(cutout, kind="cutout", foreground=not image_colours)
-    _tell(run, seconds, written, session, as_json, {"mean": float(run.result.mean())})
+    tell(run, seconds, written, session, as_json, {"mean": float(run.result.mean())})
 
 
 def depth(
@@ -290,140 +282,19 @@ def depth(
     napari-clickseg depth room.jpg -c 120,200=3.5 -c 400,80=1.2@60 --out room.tif
     napari-clickseg depth room.jpg --push 0.2 -c 120,200 -c -400,80
     """
-    target = _target(image, out, "Depth", "depth")
+    target = target_of(image, out, "Depth", "depth")
     form = "depth" if push is None else "push"
-    wishes = _wishes(click, clicks, form)
-    run, seconds = _begun(
+    wishes = wishes_of(click, clicks, form)
+    run, seconds = begun(
         "depth",
-        _source(image, page, channels, channel_axis, contrast),
+        image_of(image, page, channels, channel_axis, contrast),
         (model, device, precision),
         refinement,
         unit=unit,
-        **_pushed(push),
+        **pushed(push),
     )
     run.start_from_model(predict=not wishes)
-    _answer(run, wishes, form)
-    written = run.export(target, **_spacing(spacing, spacing_unit))
+    answer(run, wishes, form)
+    written = run.export(target, **spaced(spacing, spacing_unit))
     low, high = float(run.result.min()), float(run.result.max())
-    _tell(run, seconds, written, session, as_json, {"range": [low, high], "unit": unit})
-
-
-# Parts ---------------------------------------------------------------------------
-
-
-def _target(image: Path, out: Path | None, kind: str, word: str) -> Path:
-    """Return where to write; refuse other endings before anything is computed."""
-    known = KINDS[kind]
-    path = Path(f"{image.stem}-{word}{known.suffix()}") if out is None else out
-    return check_suffix(path, known.suffixes, known.title)
-
-
-def _wishes(click: list[str] | None, clicks: Path | None, form: str) -> list[Wish]:
-    """Return all clicks; refuse those of another form before a model is loaded."""
-    wishes = [parse_wish(text) for text in click or []]
-    if clicks is not None:
-        wishes += read_wishes(clicks)
-    for wish in wishes:
-        wish.click(form)
-    return wishes
-
-
-def _source(
-    image: Path,
-    page: int | None,
-    channels: str | None,
-    channel_axis: int | None,
-    contrast: str | None,
-) -> ImageSource:
-    pixels = read_pixels(image, page, channel_axis)
-    return source_of(pixels, channels, channel_axis, contrast)
-
-
-def _pushed(step: float | None) -> dict[str, Any]:
-    return {} if step is None else {"mode": "push", "push": step}
-
-
-def _spacing(spacing: str | None, unit: str) -> dict[str, Any]:
-    given = numbers(spacing, "--spacing", float)
-    return {} if given is None else {"spacing": given, "spacing_unit": unit}
-
-
-def _begun(
-    task: str,
-    source: ImageSource,
-    model: tuple[str, str, str],
-    refinement: str | None,
-    **options: Any,
-) -> tuple[DenseSession, float]:
-    """Return a session of the image, and the seconds that loading its model took."""
-    from napari_clickseg.cli.headless import load
-    from napari_clickseg.session import ClickSession
-    from napari_clickseg.session.dense_session import DenseSession
-
-    if refinement is not None:
-        check_choice(refinement, REFINEMENTS, "--refinement")
-    loaded, seconds = load(*model)
-    run = ClickSession(loaded, task=task, refinement=refinement, **options)
-    assert isinstance(run, DenseSession)
-    run.set_image(source)
-    return run, seconds
-
-
-def _answer(run: DenseSession, wishes: list[Wish], form: str) -> None:
-    """Make all clicks, one after the other, and say what the model did not follow."""
-    from napari_clickseg.clicks import check_inside
-
-    known = run.task.classes if form == "semantic" else None
-    made = [wish.click(form, known) for wish in wishes]
-    for each in made:
-        check_inside(each, run.shape)
-    told: set[str] = set()
-    for each in made:
-        for notice in run.add_click(each).notices:
-            if notice not in told:
-                say(f"Note: {notice}")
-            told.add(notice)
-
-
-def _clicked(
-    source: ImageSource, clicks: list[str], device: str, precision: str
-) -> Any:
-    """Return the mask of the object, by clicks on it."""
-    from napari_clickseg.cli.headless import load
-    from napari_clickseg.session import ClickSession
-
-    loaded, _ = load(STARTER, device, precision)
-    run = ClickSession(loaded)
-    run.set_image(source)
-    for text in clicks:
-        _, click = parse_click(text)
-        run.add_click(click)
-    return run.mask
-
-
-def _tell(
-    run: DenseSession,
-    seconds: float,
-    written: list[Path],
-    session: Path | None,
-    as_json: bool,
-    facts: dict[str, Any],
-) -> None:
-    """Keep the session if that is wanted, and print what was done."""
-    run.commit()
-    if session is not None:
-        written = [*written, run.save(session)]
-    files = [str(path) for path in written]
-    took = run.stats.objects[-1].seconds
-    count = run.stats.objects[-1].clicks
-    dtype = str(run.model.dtype).removeprefix("torch.")
-    name = f"{run.model.name} on {run.model.device}, {dtype}"
-    if as_json:
-        told = {"clicks": count, "seconds": took, "load_seconds": seconds}
-        typer.echo(json.dumps({**facts, **told, "model": name, "files": files}))
-        return
-    noun = "click" if count == 1 else "clicks"
-    typer.echo(
-        f"{count} {noun} in {took:.2f} s, model loaded in {seconds:.2f} s: {name} -> "
-        f"{', '.join(files)}"
-    )
+    tell(run, seconds, written, session, as_json, {"range": [low, high], "unit": unit})
