@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.napari.conftest import discs
 
-from napari_clickseg.binding.engine import _source
+from napari_clickseg.binding.plane_engine import plane_source
 from napari_clickseg.binding.planes import (
     Plane,
     displayed_plane,
@@ -19,7 +19,7 @@ from napari_clickseg.errors import ImageError
 
 def window(layers, plane):
     """Return what a session sees of the plane."""
-    source = _source(plane_image(layers, plane))
+    source = plane_source(plane_image(layers, plane))
     return source.window(Box.of_shape(source.shape))
 
 
@@ -131,7 +131,7 @@ def test_lazy_arrays_are_read_by_window(viewer):
     layer = viewer.add_image(stack, contrast_limits=(0, 14))
     viewer.dims.set_current_step(0, 2)
     plane = displayed_plane(viewer, layer)
-    source = _source(plane_image([layer], plane))
+    source = plane_source(plane_image([layer], plane))
     reads.clear()
     seen = source.window(Box(10, 110, 40, 140))
     np.testing.assert_allclose(seen, 0.5)
@@ -163,7 +163,7 @@ def test_zarr_is_read_by_window(viewer):
     counting = Counting(array)
     layer = viewer.add_image(counting, contrast_limits=(0, 1000))
     viewer.dims.set_current_step(0, 1)
-    source = _source(plane_image([layer], displayed_plane(viewer, layer)))
+    source = plane_source(plane_image([layer], displayed_plane(viewer, layer)))
     counting.read = 0
     seen = source.window(Box(15, 25, 45, 65))
     assert seen[6, 6, 0] == 1
