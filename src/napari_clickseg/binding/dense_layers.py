@@ -143,7 +143,7 @@ def add_cutout(
     layer = viewer.add_image(
         np.zeros((*shape, 4), np.uint8),
         name=name,
-        metadata={MARK: CUTOUT},
+        metadata={MARK: CUTOUT, "foreground": "estimated"},
         rgb=True,
         blending="translucent",
         **grid_of(image),
