@@ -251,6 +251,9 @@ def fill_page(results: Path, page: Path) -> None:
 
     from pages import fill
 
+    for name, text in (("baseline", "baseline.md"), ("refinement", "starters.md")):
+        if (results / name / text).is_file():
+            fill(page, {name: (results / name / text).read_text()})
     for name, score in PLOTTED.items():
         table = results / name / f"clicks-{name}.md"
         if not table.is_file():
