@@ -133,6 +133,18 @@ def fluorescence() -> None:
     window.close()
 
 
+def propose() -> None:
+    """Have nuclei proposed, all at once."""
+    window = Window("fluorescence")
+    window.dock.folds["objects"].expand(animate=False)
+    ui = window.ui
+    ui.act("propose")
+    wait(lambda: not ui.proposing.running, 300)
+    window.settle()
+    window.save("dock-propose")
+    window.close()
+
+
 def phase_contrast() -> None:
     """Click cells in phase contrast, with one correction."""
     window = Window("phase_contrast")
@@ -231,23 +243,15 @@ def semantic() -> None:
 def matting() -> None:
     """Click a person, matte, correct alpha."""
     window = Window("portrait", dock="Matting")
-    for place, positive in (
-        ((110, 225), True),
-        ((330, 250), True),
-        ((420, 380), True),
-        ((400, 120), True),
-        ((40, 400), False),
-        ((250, 430), False),
-        ((60, 60), False),
-    ):
+    for place, positive in (((110, 225), True), ((50, 225), True), ((215, 225), False)):
         window.click(place, positive)
     window.ui.set_band(14)
     window.settle()
     window.save("dock-matting-object")
     window.ui.act("matte")
     window.settle()
-    window.ui.choose_value(0.5)
-    window.click((28, 190))
+    window.ui.choose_value(0.0)
+    window.click((188, 215))
     window.dock.folds["view"].expand(animate=False)
     wait(limit=0.3)
     window.save("dock-matting")
@@ -280,6 +284,7 @@ PICTURES = {
     "photo": photo,
     "refinement": refinement,
     "prepare": prepare,
+    "propose": propose,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from napari_clickseg.prediction.proposing import Proposals
     from napari_clickseg.prediction.settings import PredictionSettings
 
-__all__ = ["Engine"]
+__all__ = ["LOOKING", "Engine"]
 
+#: What is told while objects are looked for.
+LOOKING = "Looking for objects"
 #: Label arrays of more bytes are not searched for ids.
 LARGE = 2**31
 CancelCheck = Callable[[], bool]
@@ -121,8 +123,9 @@ class Engine(PlaneEngine[ClickSession]):
         """Look for objects on a plane, step by step; see :func:`proposing`."""
         from napari_clickseg.prediction.proposing import proposing
 
-        choice = options.model._replace(name=model)
-        return proposing(self._model(choice), self._session(plane).image, **wishes)
+        loaded = self._model(options.model._replace(name=model))
+        self._tell(LOOKING, None)
+        return proposing(loaded, self._session(plane).image, **wishes)
 
     def add_proposals(self, plane: Plane, options: Options, found: Proposals) -> Report:
         """Add objects that were found; ids are unique over all planes of the image."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_clickseg.binding.engine import LOOKING
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Options
 from napari_clickseg.errors import SessionError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from napari_clickseg.worker import Job
 
 __all__ = ["Proposing"]
-
-TEXT = "Looking for objects"
 
 
 @dataclass(eq=False)
@@ -56,8 +55,10 @@ class Proposing:
         self._advancing = False
         #: Usual diameter of objects in pixels; None: it is found out.
         self.diameter: float | None = None
-        #: The newest job, and why the last search ended early.
+        #: The newest step, the edit that the last search ended with, and why it ended
+        #: without.
         self.job: Job | None = None
+        self.outcome: Job | None = None
         self.error: Exception | None = None
 
     @property
@@ -87,9 +88,9 @@ class Proposing:
             wishes.setdefault("diameter", self.diameter)
         clicks.make_ready()
         context, plane = clicks.opened()
-        self.error = None
+        self.outcome = self.error = None
         self._search = _Search(context, plane, clicks.current_options(), wishes)
-        clicks.tell_busy(TEXT, None)
+        clicks.tell_busy(LOOKING, None)
         self.advance()
 
     def cancel(self) -> None:
@@ -129,10 +130,12 @@ class Proposing:
             clicks.failed(job.error)
         elif search.found is None:
             done, total = job.value
-            clicks.tell_busy(TEXT, done / total if total else None)
+            clicks.tell_busy(LOOKING, done / total if total else None)
         else:
-            # who waits for the end finds the job that comes after it
-            self.job = clicks.take_proposals(search.context, search.plane, search.found)
+            # who waits for the end finds what came of it
+            self.outcome = clicks.take_proposals(
+                search.context, search.plane, search.found
+            )
             self._end()
 
     def _end(self) -> None:
