@@ -7,7 +7,9 @@
 Matting and depth: the images of ``eval/``. Semantic: the images of DSB2018 and
 Usiigaci that the recipe holds out; "objects" is the F1 score of proposed objects at an
 IoU of one half. Each table has the answer of knowing nothing beside it: alpha 1/2
-where it is unknown, the same depth everywhere, background everywhere.
+where it is unknown, the same depth everywhere, background everywhere. Where
+pymatting is installed (no dependency of this project), alpha also stands beside
+closed-form matting (Levin et al., 2008), which learns nothing and takes longer.
 """
 
 from __future__ import annotations
@@ -78,6 +80,19 @@ def matte(network: Any, image: torch.Tensor, trimap: np.ndarray) -> np.ndarray:
     return np.where(trimap == 128, alpha, trimap / 255.0)
 
 
+def closed_form(image: Any, trimap: np.ndarray) -> np.ndarray | None:
+    """Return what a method without a network answers, if it is installed."""
+    try:
+        from pymatting import estimate_alpha_cf
+    except ImportError:
+        return None
+    known = np.where(trimap == 128, 0.5, trimap / 255.0)
+    alpha: np.ndarray = estimate_alpha_cf(
+        np.asarray(image)[..., :3].astype(np.float64) / 255, known
+    )
+    return alpha
+
+
 def matting(network: Any, data: Path, _side: int) -> Iterator[tuple[str, Scores]]:
     """Score alpha, of each image of ``eval/matting``."""
     for sample in open_task_dataset(data / "eval" / "matting", task="matting"):
@@ -88,6 +103,10 @@ def matting(network: Any, data: Path, _side: int) -> Iterator[tuple[str, Scores]
         scores = matting_scores(reference.truth, alpha, trimap)
         blind = matting_scores(reference.truth, nothing, trimap)
         found = {**scores, "sad, blind": blind["sad"], "mse, blind": blind["mse"]}
+        classical = closed_form(sample.read_image(), trimap)
+        if classical is not None:
+            other = matting_scores(reference.truth, classical, trimap)
+            found |= {f"{key}, closed form": other[key] for key in ("sad", "mse")}
         yield sample.name.rstrip("0123456789_"), found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 pytest.importorskip("cv2", reason="training needs the extra 'train' (OpenCV)")
@@ -15,6 +16,7 @@ from napari_clickseg.errors import TrainingError
 from napari_clickseg.models.checkpoint import build_network, read_checkpoint
 from napari_clickseg.networks.indexnet import IndexNet
 from napari_clickseg.training.alpha import (
+    PLAIN_NORMS,
     AlphaRun,
     MattingBatches,
     MattingOptions,
@@ -211,6 +213,28 @@ def test_scene_windows(data_root: Path) -> None:
     assert torch.equal(stream[2]["depth"], batch["depth"])
 
 
+def test_views_of_measured_depth(data_root: Path) -> None:
+    pack = read_pack(data_root / "train", PackSpec("blobs", "photo", 1.0))
+    options = DepthOptions(((64, 64, 4),), relief=0.0, measured=1.0, recoloured=0.0)
+    with pytest.raises(TrainingError, match="measured = 0"):
+        SceneBatches([pack], options, seed=1)
+    folder = data_root / "train" / "blobs" / "depth"
+    folder.mkdir()
+    # rows tell the distance, and the first ones are unknown
+    millimetres = np.repeat(np.arange(1000, 1640, 10, np.uint16)[:, None], 80, 1)
+    millimetres[:10] = 0
+    for item in pack.items:
+        Image.fromarray(millimetres).save(folder / f"{item.image.stem}.png")
+    stream = SceneBatches([pack], options, seed=1)
+    depth = torch.cat([stream[index]["depth"] for index in range(4)]).numpy()
+    known = depth[depth > 0]
+    assert known.min() >= 1.1 - 1e-6
+    assert known.max() <= 1.63 + 1e-6
+    assert 0.01 < (depth == 0).mean() < 0.3
+    down = np.diff(depth, axis=2)[(depth > 0)[:, :, :-1]]
+    assert (down >= 0).all()
+
+
 def test_alpha_begins_between_nothing_and_all() -> None:
     means, least = [], []
     for seed in range(3):
@@ -269,6 +293,15 @@ def test_our_recipes_start_from_imagenet(
             if isinstance(module, nn.BatchNorm2d) and key.startswith("layer")
         ]
         assert all(held)
+        # nor one channel that is alpha, and dilated filters begin with their middle
+        for key, module in run.network.named_modules():
+            if isinstance(module, nn.BatchNorm2d) and key.startswith(PLAIN_NORMS):
+                assert not module.training
+            if isinstance(module, nn.Conv2d) and module.dilation[0] > 1:
+                around = module.weight.detach().clone()
+                around[..., 1, 1] = 0
+                assert not around.any()
+                assert (module.weight[..., 1, 1] > 0).all()
 
 
 def test_starters_use_shippable_data_only(data_dir: Path) -> None:
