@@ -22,7 +22,8 @@ import numpy as np
 import napari_clickseg as cs
 from napari_clickseg.image import ImageSource
 from napari_clickseg.imagefiles import read_image, read_labels
-from napari_clickseg.prediction.proposing import BEST, propose
+from napari_clickseg.prediction.object_size import BEST
+from napari_clickseg.prediction.proposing import propose
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "semantic-cells-starter.toml"
 #: How the size of objects is known.

@@ -32,7 +32,7 @@ def test_labels_overlay_and_session(run: Any, image: Path, tmp_path: Path) -> No
     labels, overlay = tmp_path / "labels.png", tmp_path / "new" / "overlay.png"
     kept = tmp_path / "kept.clickseg"
     ran = run(
-        *("propose", image, "--contrast", "0,5100", "--diameter", 30),
+        *("propose", image, "--contrast", "0,5100", "--diameter", 28),
         *("--out", labels, "--overlay", overlay, "--session", kept),
     )
     assert ran.code == 0, ran.err

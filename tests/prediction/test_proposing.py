@@ -24,7 +24,8 @@ from napari_clickseg.errors import (
 )
 from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.class_tiles import steps
-from napari_clickseg.prediction.proposing import BEST, propose
+from napari_clickseg.prediction.object_size import BEST, usual_diameter, windows
+from napari_clickseg.prediction.proposing import propose
 
 #: The network goes by brightness, so that no size is better than another.
 AS_IT_IS = {"diameter": BEST}
@@ -182,3 +183,39 @@ def test_nothing_is_found_in_nothing() -> None:
     found = propose(bright_model(), source(np.zeros((50, 70), np.uint8)))
     assert found.labels.shape == (50, 70)
     assert not found.labels.any()
+
+
+@pytest.mark.parametrize("radius", [6, 14, 40, 90])
+def test_the_diameter_is_found_out(radius: int) -> None:
+    places = range(radius + 5, 4 * radius + 90, 2 * radius + 9)
+    discs = [(row, col, radius) for row in places for col in places]
+    side = places[-1] + radius + 5
+    image = painted((side, side), discs)
+    found = propose(bright_model(), source(image))
+    assert found.diameter == pytest.approx(2 * radius, rel=0.16)
+    assert found.labels.max() == len(discs)
+
+
+def test_pieces_do_not_count() -> None:
+    whole = np.full(10, 80.0**2)
+    assert usual_diameter(whole * np.pi / 4) == pytest.approx(80)
+    pieces = np.full(30, 5.0**2)
+    both = np.concatenate([whole, pieces]) * np.pi / 4
+    assert usual_diameter(both) == pytest.approx(80)
+    smaller = np.concatenate([whole, np.full(30, 30.0**2)]) * np.pi / 4
+    assert usual_diameter(smaller) == pytest.approx(30)
+
+
+def test_windows_lie_where_there_is_something() -> None:
+    """Of a large image little is looked at to find the diameter out."""
+    image = np.zeros((1500, 1800), np.uint8)
+    image[900:1500, 1100:1800] = painted(
+        (600, 700), [(r, c, 10) for r in range(15, 600, 28) for c in range(15, 700, 28)]
+    )
+    watched = Watched(image)
+    parts = windows(source(watched), Box.of_shape(image.shape), 1.0)
+    assert 1 <= len(parts) <= 3
+    assert all(part.shape == (512, 512) for part in parts)
+    assert parts[0].top >= 700
+    assert parts[0].left >= 900
+    assert watched.most <= 64 * 64

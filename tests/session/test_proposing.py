@@ -15,7 +15,7 @@ from tests.session.fakes import FakePredictor
 
 import napari_clickseg as cs
 from napari_clickseg.errors import Cancelled, SessionError
-from napari_clickseg.prediction.proposing import BEST
+from napari_clickseg.prediction.object_size import BEST
 from napari_clickseg.session import ClickSession
 
 #: Three apart, and two that touch.

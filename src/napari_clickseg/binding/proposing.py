@@ -91,6 +91,7 @@ class Proposing:
         self.outcome = self.error = None
         self._search = _Search(context, plane, clicks.current_options(), wishes)
         clicks.tell_busy(LOOKING, None)
+        clicks.changed.emit()
         self.advance()
 
     def cancel(self) -> None:
@@ -143,6 +144,7 @@ class Proposing:
         clicks = self._weak()
         if clicks is not None:
             clicks.tell_busy("", None)
+            clicks.changed.emit()
 
 
 def _step(search: _Search) -> tuple[int, int]:

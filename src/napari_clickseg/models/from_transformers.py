@@ -29,7 +29,6 @@ from napari_clickseg.models.transformers_families import (
     UNSUPPORTED,
     Family,
     PassingReLU,
-    Preparation,
     family_of,
     preparation_of,
 )
@@ -127,7 +126,7 @@ def from_transformers(
     else:
         module = given
     task = _task_of(module, task)
-    config = module.config
+    config: Any = module.config
     family = family_of(task, config)
     if config.model_type in UNSUPPORTED:
         raise ModelError(
@@ -159,7 +158,7 @@ def from_transformers(
             "description": family.description or type(module).__name__,
         },
     )
-    prepared_inside: Preparation = model.network.prepare
+    prepared_inside: Any = model.network.prepare
     prepared_inside.side = working
     notices = _describe(model, family, config, unit, classes)
     label = name or card.get("name") or type(module).__name__.lower()
