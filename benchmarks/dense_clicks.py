@@ -253,7 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     from dense_clicks_figures import write
 
-    write(subject, list(log.results.values()), rates, out)
+    # A method that was only begun would leave few images that all have.
+    told = [each for each in log.results.values() if each.method in options.methods]
+    write(subject, told, rates, out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ missing() {
 
 find_environment
 window_packages virtual || missing
-install_package all,train,evaluate,baselines,test
+install_package all,train,evaluate,baselines,bioimageio,onnx,test
 
 cd "$ROOT"
 run=("$PYTHON" -m pytest)

@@ -59,7 +59,6 @@ def add_classes(viewer: ViewerModel, image: Image, name: str) -> Labels:
 
 def show_classes(layer: Labels, classes: Classes) -> None:
     """Give a map the colours and the names of its classes."""
-    import pandas as pd
     from napari.utils.colormaps import CyclicLabelColormap
 
     known = classes.to_dict()
@@ -69,7 +68,7 @@ def show_classes(layer: Labels, classes: Classes) -> None:
     order = [shades[label] for label in range(len(classes) + 1)]
     layer.colormap = CyclicLabelColormap(colors=np.array(order, np.float32))
     names = ["", *classes.names]
-    layer.features = pd.DataFrame({"index": range(len(names)), "class": names})
+    layer.features = {"index": np.arange(len(names)), "class": np.array(names, object)}
     layer.metadata = {**layer.metadata, "classes": known}
 
 
@@ -113,7 +112,6 @@ def add_values(
 
 def add_trimap(viewer: ViewerModel, image: Image, name: str) -> Labels:
     """Add the empty trimap: painted with 1 background, 2 unknown, 3 object."""
-    import pandas as pd
     from napari.utils.colormaps import CyclicLabelColormap
 
     colours = np.array(
@@ -126,9 +124,10 @@ def add_trimap(viewer: ViewerModel, image: Image, name: str) -> Labels:
         metadata={MARK: TRIMAP},
         opacity=0.5,
         colormap=CyclicLabelColormap(colors=colours),
-        features=pd.DataFrame(
-            {"index": range(4), "trimap": ["", *TRIMAP_LABELS.values()]}
-        ),
+        features={
+            "index": np.arange(4),
+            "trimap": np.array(["", *TRIMAP_LABELS.values()], object),
+        },
         **grid_of(image),
     )
     layer.selected_label = 2

@@ -241,6 +241,13 @@ def largest_level(folder: Path, group: Any) -> tuple[str, str]:
 
 
 def open_zarr(path: str | Path) -> Any:
+    """Return a zarr array or group, to read.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
     try:
         return need("zarr").open(str(path), mode="r")
     except (OSError, ValueError, KeyError, TypeError) as error:

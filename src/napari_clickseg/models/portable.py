@@ -60,7 +60,8 @@ class Portable(nn.Module):
             at first. Matting: ``trimap`` (N, 1, H, W), 0, 0.5 or 1.
         """
         if not self.normalises:
-            image = (image - self.mean) / self.std
+            mean, std = self.get_buffer("mean"), self.get_buffer("std")
+            image = (image - mean) / std
         network: Any = self.network
         if self.task == "segmentation":
             points, previous = others

@@ -260,7 +260,10 @@ def with_proposals(
     taken = np.bincount(labels[theirs | mine], minlength=count + 1)
     there = taken > TAKEN * sizes
     labels[mine if policy != "keep" else theirs | mine] = 0
-    now, news, shared, numbers = time.time(), [], [], []
+    now = time.time()
+    news: list[SegmentedObject] = []
+    shared: list[SegmentedObject] = []
+    numbers: list[int] = []
     for number, where in enumerate(ndimage.find_objects(labels), start=1):
         if where is None or there[number]:
             continue

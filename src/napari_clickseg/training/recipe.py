@@ -251,8 +251,7 @@ def read_recipe(path: Path) -> Recipe:
     protocol = table.get("protocol", "own")
     if protocol not in get_args(Protocol):
         raise TrainingError(
-            f"recipe {path}: protocol is {protocol!r}; give one of "
-            f"{get_args(Protocol)}"
+            f"recipe {path}: protocol is {protocol!r}; give one of {get_args(Protocol)}"
         )
     schedule: Schedule = _build(Schedule, table.get("schedule", {}), "schedule")
     if schedule.minutes is None and schedule.steps is None:

@@ -14,7 +14,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -28,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from napari_clickseg.device import has_native_bfloat16
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.training.dataset import ClickBatches, SamplingOptions
+from napari_clickseg.training.kinds import kind_of
 from napari_clickseg.training.losses import (
     mean_iou,
     normalized_focal_loss,
@@ -99,30 +99,11 @@ def train(
     plan = read_recipe(Path(recipe))
     root = data_root(data)
     folder = Path(out) if out is not None else Path("runs") / plan.name
-    run = _kind(plan)(plan, root, folder, torch.device(device), save_seconds)
+    kind = kind_of(plan) or Run
+    run: Run = kind(plan, root, folder, torch.device(device), save_seconds)
     if resume and run.checkpoint.exists():
         run.restore()
     return run.go(max_steps, workers, on_step)
-
-
-#: How what is no click is taught: module and class.
-_RUNS = {
-    "foreground": ("foreground", "ForegroundRun"),
-    "classes": ("classes", "ClassesRun"),
-    "alpha": ("alpha", "AlphaRun"),
-    "depth": ("depth", "DepthRun"),
-}
-
-
-def _kind(plan: Recipe) -> type[Run]:
-    if plan.protocol != "own":
-        module, name = "published", "PublishedRun"
-    elif plan.teaches == "clicks":
-        return Run
-    else:
-        module, name = _RUNS[plan.teaches]
-    kind: type[Run] = getattr(import_module(f"{__package__}.{module}"), name)
-    return kind
 
 
 class Run:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_clickseg.errors import MissingPackageError
 
 if TYPE_CHECKING:
-    from kornia.augmentation.container import AugmentationSequential
+    from kornia.augmentation import AugmentationSequential
 
 Kind = Literal["microscopy", "photo"]
 Labels = TypeVar("Labels", bound=NDArray[Any])

@@ -82,7 +82,8 @@ class Student(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return logits and, where there are any, auxiliary ones, (N, 1, H, W)."""
         if not self.normalises:
-            image = (image - self.mean) / self.std
+            mean, std = self.get_buffer("mean"), self.get_buffer("std")
+            image = (image - mean) / std
         points = points[..., : self.columns]
         network: Any = self.network
         if self.split:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -197,7 +197,12 @@ class DenseLesson(Lesson):
             sheets.append(self.sheet(self._others(number, where), where, True, number))
         return [
             [
-                Sheet(*(x[n::chunks] for x in (s.given, s.truth, s.known)), s.reference)
+                Sheet(
+                    s.given[n::chunks],
+                    s.truth[n::chunks],
+                    s.known[n::chunks],
+                    s.reference,
+                )
                 for s in sheets
             ]
             for n in range(chunks)
@@ -210,8 +215,9 @@ class DenseLesson(Lesson):
         for place in range(count):
             rng = np.random.default_rng([self.seed, 9, number, where.rank, place])
             picture = self.pictures[int(rng.integers(len(self.pictures)))]
-            picture = cv2.resize(picture, CANVAS[::-1], interpolation=cv2.INTER_LINEAR)
-            images.append(picture.transpose(2, 0, 1))
+            size = CANVAS[::-1]
+            resized: Any = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+            images.append(resized.transpose(2, 0, 1))
         return {
             "image": torch.from_numpy(np.stack(images).copy()),
             "truth": torch.zeros(count, *CANVAS),

@@ -91,8 +91,8 @@ def make_card(
         Data, settings and figures.
     """
     old = parent.metadata
-    kept = {
-        key: old[key]
+    kept: dict[str, Any] = {
+        str(key): old[key]
         for key in ("task", "classes", "refinement", "licence", "license")
         if key in old
     }

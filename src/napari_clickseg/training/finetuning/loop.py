@@ -287,7 +287,8 @@ class Loop:
         told = torch.tensor([sum(losses), sum(scores)], device=self.where.device)
         told = told / len(chunks)
         if self.where.world > 1:
-            told = self.fabric.all_reduce(told, reduce_op="mean")
+            summed: Any = self.fabric.all_reduce(told, reduce_op="mean")
+            told = summed
         if not math.isfinite(float(told[0])):
             raise TrainingError(
                 f"The loss is no number at step {self.step + 1}. Try a smaller "
@@ -330,7 +331,8 @@ class Loop:
         names = sorted(figures)
         values = torch.tensor([figures[n] for n in names], device=self.where.device)
         if self.where.world > 1:
-            values = self.fabric.all_reduce(values, reduce_op="mean")
+            meant: Any = self.fabric.all_reduce(values, reduce_op="mean")
+            values = meant
         told = dict(zip(names, values.tolist(), strict=True))
         one = Validation(self.step, told["loss"], told["score"], told.get("noc"))
         better = all(self._rank(one) < self._rank(old) for old in self.validations)

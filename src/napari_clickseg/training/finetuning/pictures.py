@@ -152,7 +152,8 @@ def as_values(raw: NDArray[np.generic], task: str) -> NDArray[np.float32]:
     values = raw.astype(np.float32)
     if task == "matting":
         if raw.dtype.kind in "iu":
-            values /= float(np.iinfo(raw.dtype).max)
+            whole: Any = raw.dtype
+            values /= float(np.iinfo(whole).max)
         return np.clip(values, 0, 1)
     if raw.dtype.kind in "iu":
         values /= 1000

@@ -117,7 +117,8 @@ def learn(
         fabric.launch()
         return learn_here(fabric, work, folder, on_tick, cancelled, finish)
     with _Watch(folder, on_tick, cancelled, finish) as watch:
-        fabric.launch(_in_process, work, folder)
+        launched: Any = _in_process
+        fabric.launch(launched, work, folder)
         watch.raise_if_cancelled()
     learned: dict[str, Any] = load_state(folder / LEARNED)
     learned["validations"] = [Validation(*one) for one in learned["validations"]]

@@ -96,7 +96,7 @@ def _planes_of(
     if not axes.endswith("yx") or not label_axes.endswith("yx"):
         raise TrainingError(f"the last axes are not y and x (axes {axes!r})")
     has_channels = "c" in axes and image.shape[axes.index("c")] > 1
-    kept = (image.ndim - 2, image.ndim - 1)
+    kept: tuple[int, ...] = (image.ndim - 2, image.ndim - 1)
     if has_channels:
         kept = (axes.index("c"), *kept)
     found = []
