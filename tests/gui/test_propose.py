@@ -32,7 +32,14 @@ def test_press_the_button_correct_one_and_take_it_all_back(open_dock: Any) -> No
     assert section.propose.text() == "Propose objects"
     section.propose.click()
     assert section.propose.text() == "Stop proposing"
-    assert "Looking for objects" in hands.widget.status.text.text()
+    seen: set[str] = set()
+
+    def looks() -> bool:
+        seen.add(hands.widget.status.text.text()[:7])
+        return "Looking" in seen
+
+    hands.wait(looks, 120)  # after the model is loaded
+    assert "Looking" in seen
     hands.wait(lambda: not ui.proposing.running, 240)
     hands.settle()
     assert section.propose.text() == "Propose objects"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import zoom
 from tests.prediction.class_nets import (
     ByBrightness,
     bright_model,
@@ -26,6 +27,7 @@ from napari_clickseg.image import ImageSource
 from napari_clickseg.prediction.class_tiles import steps
 from napari_clickseg.prediction.object_size import BEST, usual_diameter, windows
 from napari_clickseg.prediction.proposing import propose
+from napari_clickseg.samples import draw_fluorescence
 
 #: The network goes by brightness, so that no size is better than another.
 AS_IT_IS = {"diameter": BEST}
@@ -219,3 +221,30 @@ def test_windows_lie_where_there_is_something() -> None:
     assert parts[0].top >= 700
     assert parts[0].left >= 900
     assert watched.most <= 64 * 64
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_the_bundled_model_finds_nuclei_of_any_size(scale: float) -> None:
+    import napari_clickseg as cs
+    from napari_clickseg.models.registry import get_info
+
+    if not get_info("semantic-cells-starter").downloaded:
+        pytest.skip("the bundled model is not there")
+    image, objects = draw_fluorescence()
+    low, high = np.percentile(image, (0.5, 99.9))
+    image, objects = (zoom(x, scale, order=o) for x, o in ((image, 1), (objects, 0)))
+    found = propose(
+        cs.load_model("semantic-cells-starter"),
+        ImageSource(image, contrast=(low, high)),
+    )
+    areas = np.bincount(objects.ravel())[1:]
+    true = np.sqrt(4 / np.pi * np.median(areas[areas > 0]))
+    assert found.diameter == pytest.approx(true, rel=0.15)
+    overlaps = [
+        np.bincount(found.labels[objects == i], minlength=1)
+        for i in np.unique(objects)[1:]
+    ]
+    # nearly each nucleus has one object for most of its pixels
+    alone = [each[1:].max(initial=0) > 0.7 * each.sum() for each in overlaps]
+    assert np.mean(alone) > 0.93
+    assert abs(int(found.labels.max()) - len(alone)) <= 4
