@@ -110,3 +110,8 @@ def worst_checksum(
             abs(float(values.abs().sum()) - float(absolute)) / scale,
         )
     return worst
+
+
+#: The golden numbers come from AVX-512 kernels. Others add up in another order: deep
+#: networks then differ in float32 by some 1e-3 of logits (measured with AVX2).
+ROUNDING = 1.0 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 50.0

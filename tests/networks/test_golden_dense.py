@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.golden_weights import fill, settle, worst_checksum
+from tests.golden_weights import ROUNDING, fill, settle, worst_checksum
 from torch import Tensor, nn
 
 from napari_clickseg.networks.bts import BTS
@@ -168,13 +168,13 @@ def test_multiscale_in_full(golden_dir: Path) -> None:
     image = torch.from_numpy(golden["x"])
 
     logits, trust, guess = network.at_scale(image)
-    assert distance(logits, golden["cls_out_1x"]) <= 1e-4
-    assert distance(trust, golden["attn_1x"]) <= 1e-4
-    assert distance(guess.mean((2, 3)), golden["aux_1x_mean"]) <= 1e-4
+    assert distance(logits, golden["cls_out_1x"]) <= 1e-4 * ROUNDING
+    assert distance(trust, golden["attn_1x"]) <= 1e-4 * ROUNDING
+    assert distance(guess.mean((2, 3)), golden["aux_1x_mean"]) <= 1e-4 * ROUNDING
     assert [list(x.shape) for x in branches[0]] == golden["stage4_shapes"].tolist()
     means = torch.cat([x.mean((2, 3)).flatten() for x in branches[0]])
-    assert distance(means, golden["stage4_means"]) <= 1e-4
+    assert distance(means, golden["stage4_means"]) <= 1e-4 * ROUNDING
 
-    assert distance(network(image), golden["pred_05_10"]) <= 1e-4
+    assert distance(network(image), golden["pred_05_10"]) <= 1e-4 * ROUNDING
     half = nn.functional.interpolate(image, scale_factor=0.5, mode="bilinear")
-    assert distance(network.at_scale(half)[1], golden["attn_05"]) <= 1e-4
+    assert distance(network.at_scale(half)[1], golden["attn_05"]) <= 1e-4 * ROUNDING

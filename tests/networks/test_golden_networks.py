@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.golden_weights import fill, worst_checksum
+from tests.golden_weights import ROUNDING, fill, worst_checksum
 from torch import Tensor, nn
 
 from napari_clickseg.networks.click_encoding import DistMaps
@@ -189,8 +189,8 @@ def test_ritm_in_full(golden_dir: Path) -> None:
     points = torch.from_numpy(golden["points"])
 
     answer = network(image, points)
-    assert distance(answer["instances"], golden["logits"]) <= 1e-4
-    assert distance(answer["instances_aux"], golden["logits_aux"]) <= 1e-4
+    assert distance(answer["instances"], golden["logits"]) <= 1e-4 * ROUNDING
+    assert distance(answer["instances_aux"], golden["logits_aux"]) <= 1e-4 * ROUNDING
     seen = {
         "norm_rgb": taps.outputs["normalization"],
         "coord_features": taps.inputs["maps_transform"],
@@ -199,14 +199,14 @@ def test_ritm_in_full(golden_dir: Path) -> None:
         "hrnet_feats": taps.inputs["feature_extractor.aux_head"],
     }
     for name, features in seen.items():
-        assert distance(features, golden[name]) <= 1e-4, name
+        assert distance(features, golden[name]) <= 1e-4 * ROUNDING, name
 
     between = torch.from_numpy(golden["points_frac"])
     answer = network(image, between)
-    assert distance(answer["instances"], golden["logits_frac"]) <= 1e-4
+    assert distance(answer["instances"], golden["logits_frac"]) <= 1e-4 * ROUNDING
     image[:, 3] = 0
     answer = network(image, points)
-    assert distance(answer["instances"], golden["logits_zero_prev"]) <= 1e-4
+    assert distance(answer["instances"], golden["logits_zero_prev"]) <= 1e-4 * ROUNDING
 
 
 @pytest.mark.parametrize("name", FBRS_FILES)
@@ -220,6 +220,8 @@ def test_fbrs_in_full(golden_dir: Path, name: str) -> None:
     answer = network(
         torch.from_numpy(golden["image_norm"]), torch.from_numpy(golden["points"])
     )
-    assert distance(answer["instances"], golden["logits"]) <= 1e-4
+    assert distance(answer["instances"], golden["logits"]) <= 1e-4 * ROUNDING
     if "logits_aux" in golden:
-        assert distance(answer["instances_aux"], golden["logits_aux"]) <= 1e-4
+        assert (
+            distance(answer["instances_aux"], golden["logits_aux"]) <= 1e-4 * ROUNDING
+        )

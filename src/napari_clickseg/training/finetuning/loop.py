@@ -276,6 +276,8 @@ class Loop:
             group["lr"] = options.learning_rate * factor * group["factor"]
         self._to_train()
         self.optimiser.zero_grad()
+        # What chance does in a step depends on its number, not on what came before.
+        torch.manual_seed(options.seed * 1_000_003 + self.step)
         losses, scores = [], []
         for place, chunk in enumerate(chunks):
             waits = place + 1 < len(chunks)

@@ -118,7 +118,7 @@ def learn(
         return learn_here(fabric, work, folder, on_tick, cancelled, finish)
     with _Watch(folder, on_tick, cancelled, finish) as watch:
         launched: Any = _in_process
-        fabric.launch(launched, work, folder)
+        fabric.launch(launched, _Parcel(work), folder)
         watch.raise_if_cancelled()
     learned: dict[str, Any] = load_state(folder / LEARNED)
     learned["validations"] = [Validation(*one) for one in learned["validations"]]
@@ -155,8 +155,19 @@ def plain_state(network: nn.Module, values: dict[str, Any]) -> dict[str, Any]:
     return {k: v.detach().cpu() for k, v in take_up(network).state_dict().items()}
 
 
-def _in_process(fabric: Fabric, work: Work, folder: Path) -> None:
+class _Parcel:
+    """Work on its way into another process.
+
+    Fabric looks into everything that is sent, and refuses frozen dataclasses.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+
+def _in_process(fabric: Fabric, parcel: _Parcel, folder: Path) -> None:
     """Learn as one of several processes; the first writes what was learned."""
+    work = parcel.work
     threads = max(1, torch.get_num_threads() // fabric.world_size)
     torch.set_num_threads(threads)
 
