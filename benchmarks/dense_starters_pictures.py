@@ -26,6 +26,16 @@ from napari_clickseg.training.generators.scenes import scene
 
 Row = list[tuple[str, np.ndarray, dict[str, Any]]]
 COLOURS = np.array([[30, 30, 34], [86, 180, 233], [230, 159, 0]], np.uint8)
+#: Clicks on scikit-image's cat: head and ear, and what lies behind it.
+CAT = (
+    (150, 220, True),
+    (230, 260, True),
+    (18, 372, True),
+    (225, 405, False),
+    (120, 430, False),
+    (280, 260, True),
+    (30, 40, True),
+)
 GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
 
 
@@ -83,8 +93,8 @@ def alpha() -> list[Row]:
     cat = data.chelsea()
     clicks = cs.ClickSession(device="cpu")
     clicks.set_image(cat)
-    for place, positive in (((150, 220), True), ((230, 260), True), ((40, 60), False)):
-        clicks.add_click(place, positive)
+    for row, col, positive in CAT:
+        clicks.add_click((row, col), positive)
     rows = []
     drawn = composite((300, 400), np.random.default_rng([5, 1]))
     for name, image, mask, trimap in (
