@@ -79,6 +79,7 @@ def test_killed_and_started_again_it_learns_the_same(
             process.send_signal(signal.SIGKILL)
             break
     process.wait()
+    process.stdout.close()
     assert process.returncode == -signal.SIGKILL
     first = losses(killed)
     assert 7 in first
