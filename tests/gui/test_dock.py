@@ -190,9 +190,9 @@ def test_buttons_and_status(hands):
     widget.undo.click()
     hands.settle()
     assert len(ui.clicks) == 1
-    widget.sign._halves[False].click()
+    widget.sign.buttons[False].click()
     assert not ui.positive
-    assert widget.sign._halves[False].isChecked()
+    assert widget.sign.buttons[False].isChecked()
     widget.discard.click()
     hands.settle()
     assert not mask_of(hands).any()
