@@ -152,6 +152,11 @@ class Sheet:
     known: Tensor
     reference: bool
 
+    def part(self, n: int, chunks: int) -> Sheet:
+        """Return every ``chunks``-th window, from the ``n``-th on."""
+        cut = slice(n, None, chunks)
+        return Sheet(self.given[cut], self.truth[cut], self.known[cut], self.reference)
+
 
 class DenseLesson(Lesson):
     """Learning what every pixel is.
@@ -195,18 +200,7 @@ class DenseLesson(Lesson):
         sheets = [self.sheet(batch, where, False, number)]
         if self.parent is not None and self.pictures:
             sheets.append(self.sheet(self._others(number, where), where, True, number))
-        return [
-            [
-                Sheet(
-                    s.given[n::chunks],
-                    s.truth[n::chunks],
-                    s.known[n::chunks],
-                    s.reference,
-                )
-                for s in sheets
-            ]
-            for n in range(chunks)
-        ]
+        return [[s.part(n, chunks) for s in sheets] for n in range(chunks)]
 
     def _others(self, number: int, where: Where) -> Batch:
         """Cut windows out of the reference pictures."""

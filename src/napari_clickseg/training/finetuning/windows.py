@@ -65,6 +65,9 @@ class WindowOptions:
         Clicks of each sign that a sample can hold.
     least : int
         Objects must cover this many pixels of the canvas.
+    fitted : bool
+        Where as much of the image is shown as fits: fitted to the canvas, not at the
+        scale of ``working``.
     """
 
     canvases: Sequence[tuple[int, int]] = ((257, 257), (225, 289), (289, 225))
@@ -76,6 +79,7 @@ class WindowOptions:
     extra: float = 0.3
     capacity: int = 12
     least: int = 24
+    fitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,11 @@ class ClickWindows:
         picture = source.pictures[entry]
         draw = rng.random()
         if draw < options.whole:
-            window = _look(chosen.box, entry.shape, canvas, options.working, rng)
+            box, shape = chosen.box, entry.shape
+            if options.fitted:
+                window = choose_window(box, shape, canvas, None, rng)
+            else:
+                window = _look(box, shape, canvas, options.working, rng)
         else:
             near = draw < options.whole + options.near
             spread = (1.1, 2.0) if near else (2.0, 6.0)

@@ -33,6 +33,17 @@ from napari_clickseg.training.finetuning.windows import (
 from napari_clickseg.training.readers.base import Reader
 
 
+#: Other images are seen at the sizes at which the starters learned, often whole: what
+#: is to be kept is mostly what a first click on a large object finds.
+REFERENCE: dict[str, Any] = {
+    "canvases": ((257, 257), (353, 353), (289, 385), (385, 289)),
+    "whole": 0.45,
+    "near": 0.4,
+    "fitted": True,
+    "zoom_side": 0.0,
+}
+
+
 @dataclass(frozen=True)
 class Work:
     """What is to be learned, from what, and how.
@@ -160,7 +171,10 @@ class Work:
             if sources:
                 share = self.world * self.settings.accumulate
                 half = max(1, round(batch / 2 / share)) * share
-                reference = ClickWindows(sources, half, options, seed + 1)
+                others = replace(options, **REFERENCE)
+                if self.windows is not None:
+                    others = options
+                reference = ClickWindows(sources, half, others, seed + 1)
         return ClickLesson(
             own,
             reference,
