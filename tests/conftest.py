@@ -12,6 +12,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +74,29 @@ def _no_models_left() -> Iterator[None]:
     if registered is not None:
         for info in registered.remembered():
             registered.forget(info.name)
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_before() -> Iterator[None]:
+    """Ask of every test to leave torch as it was: other tests count on it."""
+    torch = sys.modules.get("torch")
+    before = None if torch is None else _state_of(torch)
+    yield
+    torch = sys.modules.get("torch")
+    if before is not None and torch is not None and _state_of(torch) != before:
+        found = _state_of(torch)
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.set_grad_enabled(before[2])
+        pytest.fail(f"threads, determinism, gradients: {found}, before {before}")
+
+
+def _state_of(torch: ModuleType) -> tuple[int, bool, bool]:
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(),
+    )
 
 
 @pytest.fixture

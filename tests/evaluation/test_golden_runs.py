@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.golden_files import read_golden
 from tests.prediction.test_golden_predictions import RUNS, WEIGHTS, model_with
 
 from napari_clickseg.evaluation.methods import ModelMethod
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_clicks_and_scores(excerpt_dir: Path, run: str) -> None:
-    golden = np.load(excerpt_dir / f"{run}.npz")
-    goal = np.load(excerpt_dir / "benchmark_runs.npz")
+    golden = read_golden(excerpt_dir / f"{run}.npz")
+    goal = read_golden(excerpt_dir / "benchmark_runs.npz")
     weights = excerpt_dir / f"{WEIGHTS[run[:4]]}.npz"
     check(run, weights, golden, goal[f"{run}.gt"], goal[f"{run}.ious"])
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_clicks_and_scores_in_full(golden_dir: Path, run: str) -> None:
-    golden = np.load(golden_dir / f"{run}.npz")
+    golden = read_golden(golden_dir / f"{run}.npz")
     weights = golden_dir / f"{run.split('_pred_')[0]}_forward.npz"
     check(run, weights, golden, golden["gt"], golden["ious"])
 
@@ -33,7 +34,7 @@ def test_clicks_and_scores_in_full(golden_dir: Path, run: str) -> None:
 def check(
     run: str,
     weights: Path,
-    golden: np.lib.npyio.NpzFile,
+    golden: dict[str, np.ndarray],
     truth: np.ndarray,
     expected: np.ndarray,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.golden_files import read_golden
 
 from napari_clickseg.errors import DatasetError
 from napari_clickseg.evaluation.metrics import (
@@ -36,7 +37,7 @@ def result(name: str, *ious: float, seconds: float = 1.0) -> SampleResult:
 
 
 def test_golden_clicks_needed(excerpt_dir: Path) -> None:
-    golden = np.load(excerpt_dir / "noc.npz")
+    golden = read_golden(excerpt_dir / "noc.npz")
     for goal, mean, over in zip(
         golden["thr"], golden["noc"], golden["over_max"], strict=True
     ):

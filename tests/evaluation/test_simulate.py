@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
+from tests.golden_files import read_golden
 
 from napari_clickseg.errors import MaskError
 from napari_clickseg.evaluation.simulate import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 )
 def test_golden_clicks(excerpt_dir: Path, key: str, dtype: type) -> None:
     """The file is small: the excerpt is the whole of it."""
-    golden = np.load(excerpt_dir / "clicker.npz")
+    golden = read_golden(excerpt_dir / "clicker.npz")
     for truth, predictions, expected in zip(
         golden["gt"], golden["preds"], golden[key], strict=True
     ):
@@ -39,7 +40,7 @@ def test_golden_clicks(excerpt_dir: Path, key: str, dtype: type) -> None:
 
 
 def test_golden_iou(excerpt_dir: Path) -> None:
-    golden = np.load(excerpt_dir / "clicker.npz")
+    golden = read_golden(excerpt_dir / "clicker.npz")
     found = [
         [iou(truth, mask) for mask in masks]
         for truth, masks in zip(golden["gt"], golden["preds"], strict=True)

@@ -44,8 +44,9 @@ def test_the_same_chance_makes_the_same_change(kind: Kind) -> None:
     again = change(image, labels, kind, np.random.default_rng(3))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
-    other = change(image, labels, kind, np.random.default_rng(4))
-    assert (other[0] != first[0]).any()
+    # Now and then a window stays as it is.
+    drawn = (change(image, labels, kind, np.random.default_rng(n)) for n in range(12))
+    assert len({pixels.tobytes() for pixels, _ in drawn}) >= 8
 
 
 def test_the_global_state_of_torch_is_left_alone() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.golden_files import read_golden
 from tests.golden_weights import ROUNDING, fill
 
 from napari_clickseg.boxes import Box
@@ -42,7 +43,7 @@ def model_with(weights: Path) -> Model:
     """The published network, not optimised in any way."""
     family = weights.name[:4]
     network = RITM() if family == "ritm" else FBRS()
-    fill(network, np.load(weights))
+    fill(network, read_golden(weights))
     info = ModelInfo(
         name=family,
         task="segmentation",
@@ -55,7 +56,7 @@ def model_with(weights: Path) -> Model:
 
 
 def check_run(run: Path, weights: Path, *, tolerance: float) -> None:
-    golden = np.load(run)
+    golden = read_golden(run)
     predictor = Predictor(model_with(weights), RUNS[run.stem])
     image = ImageSource(golden["image"])
     whole = Box.of_shape(image.shape)

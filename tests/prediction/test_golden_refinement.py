@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from tests.golden_files import read_golden
 from tests.prediction.test_golden_predictions import SMALL, model_with
 
 from napari_clickseg.boxes import Box
@@ -61,7 +62,7 @@ def predictor_for(weights: Path, run: str) -> Predictor:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("run", RUNS)
 def test_golden(golden_dir: Path, run: str) -> None:
-    golden = np.load(golden_dir / f"{run}.npz")
+    golden = read_golden(golden_dir / f"{run}.npz")
     weights = golden_dir / f"{run.split('_pred_')[0]}_forward.npz"
     predictor = predictor_for(weights, run)
     image = ImageSource(golden["image"])
@@ -104,7 +105,7 @@ def test_the_mended_click_differs_by_its_square_alone(
     from napari_clickseg.refinement import wishes
 
     run, number = next(iter(MENDED))
-    golden = np.load(golden_dir / f"{run}.npz")
+    golden = read_golden(golden_dir / f"{run}.npz")
     predictor = predictor_for(golden_dir / "ritm_h18s_forward.npz", run)
 
     def published(middle: int, length: int, published: bool) -> slice:
@@ -126,9 +127,9 @@ def test_the_mended_click_differs_by_its_square_alone(
 @pytest.mark.parametrize("name", METHODS)
 def test_excerpt(excerpt_dir: Path, name: str) -> None:
     """One click after the other, each from the published state before it."""
-    golden = np.load(excerpt_dir / "fbrs_r34_dh128_pred_brs.npz")
+    golden = read_golden(excerpt_dir / "fbrs_r34_dh128_pred_brs.npz")
     weights = excerpt_dir / "fbrs_r34_dh128_pred_nobrs_zoom_flip.npz"
-    image = ImageSource(np.load(weights)["image"])
+    image = ImageSource(read_golden(weights)["image"])
     predictor = predictor_for(weights, f"fbrs_r34_dh128_pred_{name}_zoom_flip")
     clicks: list[Click] = []
     state = None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.golden_files import read_golden
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
@@ -62,7 +63,7 @@ def synthetic(view: View, gauss: np.ndarray) -> np.ndarray:
 
 def check_zoom(folder: Path, name: str) -> None:
     file = folder / f"{name}.npz"
-    golden = np.load(file)
+    golden = read_golden(file)
     shape = tuple(int(n) for n in golden["image_hw"])
     zoom = ZOOM[name]
     state = PredictorState()
@@ -106,7 +107,7 @@ def test_zoom_in_golden(golden_dir: Path, name: str) -> None:
 
 
 def test_boxes_excerpt(excerpt_dir: Path) -> None:
-    golden = np.load(excerpt_dir / "bbox.npz")
+    golden = read_golden(excerpt_dir / "bbox.npz")
     previous: Box | None = None
     for i, (*edges, ratio, smallest) in enumerate(golden["bbox_ratio_mincrop"]):
         box = half_open(*edges)

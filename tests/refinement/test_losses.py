@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from tests.golden_files import read_golden
 from torch.autograd import gradcheck
 
 from napari_clickseg.refinement.wishes import (
@@ -31,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def test_published_loss_and_gradient(excerpt_dir: Path) -> None:
-    golden = np.load(excerpt_dir / "losses.npz")
+    golden = read_golden(excerpt_dir / "losses.npz")
     probability = torch.from_numpy(golden["brs_prob"]).requires_grad_()
     squares = (torch.from_numpy(golden[f"brs_{sign}"]) for sign in ("pos", "neg"))
     loss, missing, surplus = brs_mask_loss(probability, *squares)

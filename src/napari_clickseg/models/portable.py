@@ -100,7 +100,8 @@ def example_inputs(
     points = torch.full((1, 4, 3), -1.0)
     points[0, 0] = torch.tensor([size[0] / 2, size[1] / 2, 0.0])
     found["points"] = points
-    found["previous"] = torch.zeros(1, 1, *size)
+    # Not nothing: bioimageio.core takes an input of zeros for a mistake.
+    found["previous"] = 0.5 * disk[None, None]
     trimap = torch.where(disk > 0.98, 1.0, torch.where(disk < 0.02, 0.0, 0.5))
     found["trimap"] = trimap[None, None]
     return tuple(found[name] for name in portable.inputs)

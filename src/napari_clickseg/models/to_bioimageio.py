@@ -152,7 +152,7 @@ def describe(
         authors=[spec.Author(name="napari-clickseg contributors")],
         cite=[spec.CiteEntry(text=CITATION["text"], doi=spec.Doi(CITATION["doi"]))],
         license=spec.LicenseId("BSD-3-Clause"),
-        documentation=folder / "README.md",
+        documentation=spec.FileDescr(source=folder / "README.md"),
         tags=["interactive-segmentation", "napari", "clicks", checkpoint.task],
         inputs=given,
         outputs=[output],
@@ -235,4 +235,6 @@ def _readme(checkpoint: Checkpoint, name: str) -> str:
 
 def _plain(name: str) -> str:
     kept = "".join(c if c.isalnum() or c in " _-()" else " " for c in name)
-    return " ".join(kept.split())[:60] or "click model"
+    plain = " ".join(kept.split())[:60]
+    # The specification wants five characters at least.
+    return plain if len(plain) >= 5 else f"{plain} click model".strip()

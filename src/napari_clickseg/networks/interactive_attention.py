@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_clickseg.networks.layers import adaptive_max
+
 HEADS = (1, 2, 4, 8)
 MLP_RATIOS = (8, 8, 4, 4)
 POOL_RATIOS = ((12, 16, 20, 24), (6, 8, 10, 12), (3, 4, 5, 6), (1, 2, 3, 4))
@@ -87,7 +89,7 @@ class PoolingAttention(nn.Module):
                     pooled_side(height, self.target, ratio),
                     pooled_side(width, self.target, ratio),
                 )
-                part = F.adaptive_max_pool2d(source, size)
+                part = adaptive_max(source, size)
             part = part + conv(part)
             parts.append(part.flatten(2))
         return self.norm(torch.cat(parts, 2).transpose(1, 2))

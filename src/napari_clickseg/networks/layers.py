@@ -42,6 +42,43 @@ def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = True) -> Ten
     )
 
 
+def adaptive_max(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Take the largest value of each cell of a grid, as adaptive max pooling does.
+
+    Exported programs get it as two gathers: ONNX has no such pooling.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W)
+    size : sequence of int
+        Height and width of the grid.
+
+    Returns
+    -------
+    Tensor, shape (N, C, height, width)
+    """
+    height, width = size
+    if not torch.compiler.is_exporting():
+        return F.adaptive_max_pool2d(x, (height, width))
+    rows = _cells(x.shape[-2], height).to(x.device)
+    cols = _cells(x.shape[-1], width).to(x.device)
+    x = x[:, :, rows.flatten()].unflatten(2, rows.shape).amax(3)
+    return x[..., cols.flatten()].unflatten(3, cols.shape).amax(4)
+
+
+def _cells(length: int, count: int) -> Tensor:
+    """Return the positions that each cell covers, the last of them repeated."""
+    starts = [i * length // count for i in range(count)]
+    ends = [-(-(i + 1) * length // count) for i in range(count)]
+    widest = max(end - start for start, end in zip(starts, ends, strict=True))
+    return torch.tensor(
+        [
+            [min(start + step, end - 1) for step in range(widest)]
+            for start, end in zip(starts, ends, strict=True)
+        ]
+    )
+
+
 def check_multiple(image: Tensor, multiple: int) -> None:
     """Refuse an image whose sides a network cannot halve often enough.
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_clickseg.networks.click_encoding import DistMaps
+from napari_clickseg.networks.layers import adaptive_max
 from napari_clickseg.networks.mobilenet import TAPS, MobileNetV2
 
 
@@ -255,7 +256,7 @@ class RITMMobileNetV2(nn.Module):
         aux = self.maps_transform(maps.to(dtype)) * self.maps_scale.abs().to(dtype)
         at8, at16 = self.backbone.deep(features + aux)
         maps4, maps8, maps16 = (
-            F.adaptive_max_pool2d(maps, (tap.shape[-2], tap.shape[-1])).to(dtype)
+            adaptive_max(maps, (tap.shape[-2], tap.shape[-1])).to(dtype)
             for tap in (features, at8, at16)
         )
         x = torch.cat([at16, self.similarity(at16, maps16), maps16], 1)

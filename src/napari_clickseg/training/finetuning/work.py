@@ -32,7 +32,6 @@ from napari_clickseg.training.finetuning.windows import (
 )
 from napari_clickseg.training.readers.base import Reader
 
-
 #: Other images are seen at the sizes at which the starters learned, often whole: what
 #: is to be kept is mostly what a first click on a large object finds.
 REFERENCE: dict[str, Any] = {
