@@ -238,7 +238,8 @@ def test_opening_twice_and_closing(hands):
     assert widget.commit.isEnabled()
 
 
-def test_two_windows(hands, open_dock):
+@pytest.mark.qt_no_exception_capture
+def test_two_windows(hands, open_dock, qtbot):
     other = open_dock(discs()[::-1])
     other.ui.first_look = "published"
     hands.click(30, 35)
@@ -251,10 +252,16 @@ def test_two_windows(hands, open_dock):
     assert not mask_of(hands)[30, 120]
     other.pause(0.5)  # a window that is closed while it draws upsets OpenGL
     other.viewer.close()
-    hands.pause(0.5)
-    hands.click(85, 40)
-    hands.settle()
+    # What vispy deletes of a closed window it may delete in the context of another
+    # one: a picture there may then fail once. Ours must not.
+    with qtbot.capture_exceptions() as raised:
+        hands.pause(0.5)
+        hands.click(85, 40)
+        hands.settle()
+    others = [value for _, value, _ in raised if "OpenGL" not in repr(value)]
+    assert not [value for value in others if type(value).__name__ != "GLError"]
     assert len(hands.ui.clicks) == 2
+    assert places(hands) == [(30, 35, True), (85, 40, True)]
 
 
 def test_deleting_layers_while_the_model_works(hands, model):
