@@ -53,7 +53,10 @@ def test_no_half_entry_is_ever_read_when_writers_are_killed(tmp_path):
     assert pruned.unfinished > 0
     assert pruned.entries == 0
     assert store.info().unfinished == 0
-    assert all(is_whole(key, store.get(key), 256) for key in KEYS)
+    # On a busy machine every writer of some key may have been killed.
+    kept = {key: store.get(key) for key in KEYS}
+    assert sum(features is not None for features in kept.values()) > 1
+    assert all(is_whole(k, features, 256) for k, features in kept.items() if features)
 
 
 @pytest.mark.parametrize("entries", [None, 3])

@@ -37,6 +37,7 @@ def main() -> None:
         "opening_ms": 1000 * opening,
         "idle_ms": idle.longest,
         "first_ms": first.longest,
+        "limit_ms": first.limit,
         "first_answer_s": time.perf_counter() - started,
         "messages": sorted(set(messages)),
         "pixels": int((widget.clicks.mask_layer.data != 0).sum()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -120,6 +119,13 @@ def move(canvas, place: QPoint):
     QApplication.sendEvent(canvas, event)
 
 
+#: Milliseconds that the event loop may stand still.
+LONGEST = 100.0
+#: So much of the time it may do so where the machine is slow or busy with other
+#: things. What is computed in the window's own thread keeps it for nearly all of it.
+PART = 0.4
+
+
 class Stopwatch:
     """Measures how long the event loop stands still.
 
@@ -157,17 +163,11 @@ class Stopwatch:
         return 1000 * max(self.gaps)
 
     @property
+    def limit(self) -> float:
+        """Longest gap that is no frozen window, in milliseconds."""
+        return max(LONGEST, PART * 1000 * sum(self.gaps))
+
+    @property
     def most_work(self) -> float:
         """Most processor time that this thread took in one gap, in milliseconds."""
         return 1000 * max(self.work)
-
-
-def busy() -> str:
-    """Return why times measured now mean little; "" where they mean something."""
-    if not hasattr(os, "getloadavg"):
-        return ""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    # What we do ourselves keeps one or two cores busy.
-    if load <= cores + 0.5:
-        return ""
-    return f"the machine is busy with other things (load {load:.1f} on {cores} cores)"

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.gui.hands import busy
 
 from napari_clickseg.models.registry import get_info
 from napari_clickseg.session import STARTER
@@ -22,7 +21,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST, TRIES = 100.0, 3
+TRIES = 3
 
 
 def start(folder: Path) -> dict:
@@ -55,11 +54,9 @@ def test_the_first_click_loads_the_model_without_a_frozen_window(
         assert any(text.startswith("Loading") for text in found["messages"])
         assert found["pixels"] > 0
         results.append(found)
-        if found["first_ms"] < LONGEST:
+        if found["first_ms"] < found["limit_ms"]:
             break
     best = min(results, key=lambda each: each["first_ms"])
     record_property("first_click", best)
     print("first click:", best)
-    if best["first_ms"] >= LONGEST and (reason := busy()):
-        pytest.skip(f"{best['first_ms']:.0f} ms, but {reason}")
-    assert best["first_ms"] < LONGEST, results
+    assert best["first_ms"] < best["limit_ms"], results

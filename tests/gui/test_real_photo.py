@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from tests.gui.hands import CTRL, SHIFT, Stopwatch, busy
+from tests.gui.hands import CTRL, SHIFT, Stopwatch
 
 from napari_clickseg import ClickSession
 from napari_clickseg.models.registry import get_info
@@ -18,8 +18,6 @@ pytestmark = [
     ),
 ]
 
-#: Milliseconds that the event loop may stand still during a click.
-LONGEST = 100.0
 #: A busy machine is no fault of the plugin: the best of so many tries counts.
 TRIES = 4
 
@@ -83,6 +81,7 @@ def test_the_window_never_freezes(open_dock, photo, record_property):
         hands.hover(height * 0.4, width * 0.4)
         hands.settle()
     found = {"loading": loading.longest}
+    parts = {}
     steps = {
         "click": lambda i: hands.click(height * 0.5, width * (0.4 + 0.05 * i)),
         "drag": lambda i: hands.drag(
@@ -98,10 +97,9 @@ def test_the_window_never_freezes(open_dock, photo, record_property):
                 hands.settle()
                 hands.pause(0.1)
             found[name] = min(found.get(name, np.inf), watch.longest)
-    worst = max(gap for name, gap in found.items() if name != "loading")
+            part = watch.longest / watch.limit
+            parts[name] = min(parts.get(name, np.inf), part)
     for name, gap in found.items():
         record_property(name, round(gap))
     print("longest gaps in ms:", {name: round(gap) for name, gap in found.items()})
-    if worst >= LONGEST and (reason := busy()):
-        pytest.skip(f"{worst:.0f} ms, but {reason}")
-    assert worst < LONGEST, found
+    assert max(parts.values()) < 1, found
