@@ -30,7 +30,9 @@ WINDOW = 128
 CLOSE = 0.02
 #: Longest side at which photos are matted: a step of a refinement goes through all of
 #: the decoder, and takes as long as there are pixels.
-MATTE = 192
+MATTE = 160
+#: The same for depth.
+DEEP = 224
 #: Step sizes of alpha and depth are tuned on these, which are not reported.
 TUNING = ("adobe_4", "comp_09", "slambook_ch5_1", "slambook_ch12_3")
 
@@ -217,7 +219,7 @@ def depth(data: Path, weights: str) -> Subject:
         [picture for picture in pictures if picture.name in TUNING],
         ("delta1", "rmse"),
         model.sha256 or weights,
-        320,
+        DEEP,
     )
 
 
