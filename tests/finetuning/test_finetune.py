@@ -18,7 +18,7 @@ from napari_clickseg.errors import Cancelled, TrainingError
 from napari_clickseg.models.checkpoint import build_network, read_checkpoint
 from napari_clickseg.models.fetch import remove_model
 from napari_clickseg.training.finetuning.adapters import add_adapters, take_up
-from napari_clickseg.training.finetuning.keeping import choose_name
+from napari_clickseg.training.finetuning.naming import choose_name
 from napari_clickseg.training.finetuning.parts import (
     choose_parts,
     in_encoder,

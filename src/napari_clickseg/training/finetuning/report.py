@@ -142,6 +142,9 @@ class Example:
     clicks: tuple[tuple[int, int, bool], ...]
 
 
+OnExamples = Callable[[tuple[Example, ...]], None]
+
+
 @dataclass(frozen=True)
 class Forecast:
     """What finetuning will take, worked out from a few measured steps.
