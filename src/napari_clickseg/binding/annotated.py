@@ -111,21 +111,25 @@ def labels_for(viewer: ViewerModel, task: str) -> list[Layer]:
 def likely_pairs(viewer: ViewerModel, task: str) -> list[tuple[Image, Layer]]:
     """Return which images and labels belong together: shape, then name, tell."""
     images = own_layers.image_layers(viewer)
+    marks = [
+        layer
+        for layer in labels_for(viewer, task)
+        if task not in VALUES or own_layers.is_ours(layer)  # else any could be meant
+    ]
     found: list[tuple[Image, Layer]] = []
-    for labels in labels_for(viewer, task):
-        if task in VALUES and not own_layers.is_ours(labels):
-            continue  # any image could be meant
-        fit = [
-            image
-            for image in images
-            if image is not labels and data_shape(image) == data_shape(labels)
-        ]
-        named = [image for image in fit if image.name.lower() in labels.name.lower()]
-        taken = [image for image, _ in found]
-        free = [image for image in named or fit if image not in taken]
-        if free:
-            found.append((free[0], labels))
-    return found[::-1]
+    for by_name in (True, False):
+        for labels in marks:
+            free = [
+                image
+                for image in images
+                if image is not labels
+                and data_shape(image) == data_shape(labels)
+                and not any(image is i or labels is m for i, m in found)
+                and (not by_name or image.name.lower() in labels.name.lower())
+            ]
+            if free:
+                found.append((free[0], labels))
+    return found
 
 
 def sources_of(

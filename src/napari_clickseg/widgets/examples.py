@@ -27,8 +27,8 @@ def crop_of(example: Example) -> tuple[slice, slice]:
     """Return a square window around an object, with room around it."""
     rows, cols = np.nonzero(example.truth)
     height, width = example.truth.shape
-    side = 1.7 * max(np.ptp(rows), np.ptp(cols)) + 9
-    side = int(min(side, height, width))
+    longest = int(max(np.ptp(rows), np.ptp(cols)))
+    side = min(int(1.7 * longest + 9), height, width)
     middle = (rows.min() + rows.max() + 1) / 2, (cols.min() + cols.max() + 1) / 2
     top = int(np.clip(middle[0] - side / 2, 0, height - side))
     left = int(np.clip(middle[1] - side / 2, 0, width - side))
@@ -102,13 +102,13 @@ class ExamplesView(QWidget):
             painter.setPen(self.palette().text().color())
             head = QRectF(0, top, self.width(), HEAD)
             painter.drawText(head, Qt.AlignmentFlag.AlignVCenter, words)
-            for column, each in enumerate(self._drawn[:count]):
+            for column, (before, now, click) in enumerate(self._drawn[:count]):
                 place = QRectF(column * (SIDE + GAP), top + HEAD, SIDE, SIDE)
-                picture = each[row]
+                picture = now if row else before
                 painter.drawPixmap(place, picture, QRectF(picture.rect()))
                 painter.setPen(QPen(QColor("white"), 1.0))
                 painter.setBrush(QColor(GREEN))
-                painter.drawEllipse(place.topLeft() + each[2], 3.5, 3.5)
+                painter.drawEllipse(place.topLeft() + click, 3.5, 3.5)
         painter.end()
 
 
