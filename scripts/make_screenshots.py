@@ -291,10 +291,14 @@ def finetune() -> None:
         finetuning.more = {"steps": int(steps)}
     finetuning.check()
     wait(lambda: finetuning.forecast is not None, 600)
+    wait(limit=0.3)
     window.save("dock-finetune-checked")
     finetuning.start()
-    wait(lambda: len(finetuning.curve.validations) > 2, 3600)
-    wait(limit=0.3)
+    checks = 1 if steps else 2
+    wait(lambda: len(finetuning.curve.validations) >= checks, 3600)
+    last = finetuning.curve.validations[-1].step
+    wait(lambda: finetuning.curve.losses[-1][0] > last + 4, 3600)
+    wait(limit=0.5)
     window.save("dock-finetune")
     wait(lambda: finetuning.state == "done", 3600)
     dock.folds["made"].expand(animate=False)

@@ -80,7 +80,7 @@ def test_from_layers_to_a_model_in_the_list(
     assert finetuning.forecast.seconds > 0
     assert finetuning.forecast.memory > 0
     assert finetuning.forecast.steps == 4
-    assert "my-cells: of tiny, the head" in finetuning.what_learns
+    assert finetuning.what_learns == "Trained: the head of tiny, as my-cells."
     assert own_models()[-1].name == "tiny"
 
     seen: list[tuple[str, int, int]] = []
@@ -98,7 +98,7 @@ def test_from_layers_to_a_model_in_the_list(
     assert [step for step, _ in finetuning.curve.losses] == [1, 2, 3, 4]
     assert finetuning.curve.validations[0].step == 0
     assert result.before.objects == finetuning.data.held
-    assert finetuning.hint == (result.text, "hint")
+    assert finetuning.hint == (result.headline, "hint")
     assert [info.name for info in own_models()] == ["tiny", "my-cells"]
     assert "my-cells" in [info.name for info in finetuning.models()]
     # what it is made of, without reading weights

@@ -239,22 +239,22 @@ class Finetuning(FinetuneWishes):
 
     def leave(self) -> str:
         """Stop because the dock is closed; returns what to tell, "" for nothing."""
-        if self.state not in ("running", "stopping", "finishing"):
+        if self.state not in ("running", "finishing"):
             self._stop.set()
             return ""
         self.stop()
         name = "" if self.job is None else f" of {self.job.name}"
-        return (
+        text = (
             f"Finetuning{name} was stopped. To go on from there, open the dock "
             "Finetune again and press 'Go on'; after a restart, choose the same layers "
             "or folder, model and name, and check the data."
         )
+        LOG.warning(text)  # the window may be closed as well
+        return text
 
     def close(self) -> None:
         """Stop, and let go of the viewer."""
-        text = self.leave()
-        if text:
-            LOG.warning(text)
+        self.leave()
         self._channel.close()
         viewer = self._viewer()
         if viewer is not None:
@@ -275,7 +275,7 @@ class Finetuning(FinetuneWishes):
         if self.job is None:
             return ""
         job = self.job
-        return f"{job.name}: of {job.parent}, {PARTS[job.parts]} will learn."
+        return f"Trained: {PARTS[job.parts]} of {job.parent}, as {job.name}."
 
     @property
     def how_far(self) -> str:
@@ -324,7 +324,7 @@ class Finetuning(FinetuneWishes):
         self.curve.validations = list(result.validations)
         self.examples = result.examples
         MODELS.changed.emit()
-        self.say(result.text)
+        self.say(result.headline)
 
     def _failed(self, error: Exception) -> None:
         learning = self.state in ("running", "stopping", "finishing")

@@ -81,7 +81,9 @@ class CurveView(QWidget):
         losses = QRectF(0, 0, self.width(), half - 3)
         losses_held = [(one.step, one.loss) for one in curve.validations]
         panel = _Panel(painter, losses, steps, self.palette().text().color())
-        panel.frame("Loss", [*smoothed(curve.losses), *losses_held])
+        panel.frame(
+            "Loss (orange: held aside)", [*smoothed(curve.losses), *losses_held]
+        )
         panel.line(curve.losses, QColor(144, 144, 144, 110), 1.0)
         panel.line(smoothed(curve.losses), QColor(BLUE), 2.0)
         panel.line(losses_held, QColor(ORANGE), 1.5, dots=True)

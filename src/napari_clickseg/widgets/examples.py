@@ -89,34 +89,35 @@ class ExamplesView(QWidget):
         self.update()
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:
-        """Draw the thumbnails, as many as fit side by side."""
+        """Draw the thumbnails, smaller where the dock is narrow."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         font = painter.font()
         font.setPixelSize(10)
         painter.setFont(font)
-        count = min(len(self._drawn), max(1, (self.width() + GAP) // (SIDE + GAP)))
+        count = max(len(self._drawn), 1)
+        side = min(SIDE, self.width() / count - GAP)
         for row, words in enumerate(("Before, after one click", "Now")):
             top = row * (SIDE + HEAD + GAP)
             painter.setPen(self.palette().text().color())
             head = QRectF(0, top, self.width(), HEAD)
             painter.drawText(head, Qt.AlignmentFlag.AlignVCenter, words)
-            for column, (before, now, click) in enumerate(self._drawn[:count]):
-                place = QRectF(column * (SIDE + GAP), top + HEAD, SIDE, SIDE)
+            for column, (before, now, click) in enumerate(self._drawn):
+                place = QRectF(column * (side + GAP), top + HEAD, side, side)
                 picture = now if row else before
                 painter.drawPixmap(place, picture, QRectF(picture.rect()))
                 painter.setPen(QPen(QColor("white"), 1.0))
                 painter.setBrush(QColor(GREEN))
-                painter.drawEllipse(place.topLeft() + click, 3.5, 3.5)
+                painter.drawEllipse(place.topLeft() + side * click, 3.5, 3.5)
         painter.end()
 
 
 def _click(example: Example) -> QPointF:
-    """Return where an example's click lies in its thumbnail."""
+    """Return where an example's click lies in its thumbnail, whose side is 1."""
     rows, cols = crop_of(example)
     row, col, _positive = example.clicks[0]
-    scale = SIDE / (rows.stop - rows.start)
+    scale = 1 / (rows.stop - rows.start)
     return QPointF((col - cols.start + 0.5) * scale, (row - rows.start + 0.5) * scale)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QWidget
 
 from napari_clickseg.binding.own_models import MODELS
@@ -34,6 +34,8 @@ __all__ = ["FinetuneWidget"]
 
 #: So many problems with images are told one by one; all are in the tooltip.
 TOLD = 4
+#: Milliseconds between two looks at how learning goes.
+SOON = 150
 LEARNING = ("running", "stopping", "finishing")
 DOCKS = {
     "segmentation": "Click segmentation",
@@ -56,9 +58,12 @@ class FinetuneWidget(QWidget):
         self.finetuning: Finetuning = attach(viewer, task="finetuning")
         finetuning = self.finetuning
         self._shown_state = ""
+        # napari keeps the inside of a dock that is closed, until Python forgets it.
+        self._leaving = _Leaving(finetuning)
         self.choices = ChoicesSection(finetuning)
         self.status, self.found, self.forecast = _text(), _text(), _text()
         self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
         self.check = button(
@@ -97,17 +102,28 @@ class FinetuneWidget(QWidget):
         rows = [self.choices, self.status, self.bar, self.found, self.forecast, begin]
         shown = [self.ending, self.curve, self.examples, self.scores, self.use]
         lay_out(self, [*rows, *shown, *self.folds.values()], self.sections)
-        finetuning.changed.connect(self.refresh)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(SOON)
+        self._soon.timeout.connect(self.refresh)
+        finetuning.changed.connect(self._changed)
         MODELS.changed.connect(self._models_changed)
-        self.destroyed.connect(partial(_left, finetuning))
+        self.destroyed.connect(self._leaving.leave)
         self.refresh()
+
+    def _changed(self) -> None:
+        """Show another state at once, and how learning goes now and then."""
+        if not isalive(self):  # closed
+            self.finetuning.changed.disconnect(self._changed)
+        elif self.finetuning.state in LEARNING and self._shown_state in LEARNING:
+            if not self._soon.isActive():
+                self._soon.start()
+        else:
+            self.refresh()
 
     def refresh(self) -> None:
         """Show how things are."""
         finetuning = self.finetuning
-        if not isalive(self):  # closed
-            finetuning.changed.disconnect(self.refresh)
-            return
         state, learning = finetuning.state, finetuning.state in LEARNING
         if not learning or state != self._shown_state:
             self.choices.refresh()
@@ -123,8 +139,11 @@ class FinetuneWidget(QWidget):
         self.start.setVisible(not learning and state != "done")
         self.start.setEnabled(ready)
         self.start.setText("Go on" if again else "Start")
-        primary(self.start if ready else self.check)
-        (self.check if ready else self.start).setStyleSheet("")
+        for each, next_step in (
+            (self.start, ready),
+            (self.check, state in ("idle", "checking")),
+        ):
+            primary(each) if next_step else each.setStyleSheet("")
         self.anew.setVisible(again)
         self.ending.setVisible(learning)
         self.stop.setEnabled(state in ("running", "finishing"))
@@ -143,6 +162,16 @@ class FinetuneWidget(QWidget):
             self.use.setText(f"Use {result.name}")
             self.facts.show_card(result.card)
 
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that the dock around this is closed: hidden ones go on."""
+        done: bool = super().event(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._leaving.docked, self._leaving.left = True, False
+            elif self._leaving.docked:
+                self._leaving.leave()
+        return done
+
     def _refresh_status(self, learning: bool) -> None:
         finetuning = self.finetuning
         text, kind = finetuning.hint
@@ -156,10 +185,9 @@ class FinetuneWidget(QWidget):
                 text = finetuning.how_far
         self.status.setText(text)
         self.status.setStyleSheet(f"color: {RED};" if kind == "error" else "")
-        self.bar.setVisible(finetuning.working or bool(busy))
-        self.bar.setRange(0, 0 if part is None else 1000)
-        if part is not None:
-            self.bar.setValue(int(1000 * part))
+        # No bar that moves by itself: each move draws the whole window again.
+        self.bar.setVisible(finetuning.working and part is not None)
+        self.bar.setValue(int(1000 * (part or 0)))
 
     def _refresh_found(self, learning: bool) -> None:
         finetuning = self.finetuning
@@ -209,11 +237,18 @@ class FinetuneWidget(QWidget):
         self._try(use)
 
 
-def _left(finetuning: Finetuning, *_: Any) -> None:
-    """Stop when the dock is closed, and say how to go on."""
-    text = finetuning.leave()
-    if text:
-        show_info(text)
+class _Leaving:
+    """Stops when a dock is closed, once, and says how to go on."""
+
+    def __init__(self, finetuning: Finetuning) -> None:
+        self.finetuning, self.docked, self.left = finetuning, False, False
+
+    def leave(self, *_: Any) -> None:
+        """Stop, as the dock is closed, or the window."""
+        text = "" if self.left else self.finetuning.leave()
+        self.left = True
+        if text:
+            show_info(text)
 
 
 def _text() -> QLabel:

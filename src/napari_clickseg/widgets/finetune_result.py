@@ -129,6 +129,7 @@ class OwnModelsSection(QWidget):
         super().__init__()
         self._finetuning, self._use = finetuning, use
         self.chosen = ""
+        self._names: list[str] = []
         self._listed: Any = None
         self.model = Choice(self._choose, "Models that you have finetuned or added")
         self.facts = Facts()
@@ -154,8 +155,10 @@ class OwnModelsSection(QWidget):
         """Show the models that there are."""
         infos = own_models()
         names = [info.name for info in infos]
-        if self.chosen not in names:
-            self.chosen = names[-1] if names else ""
+        new = [name for name in names if name not in self._names]
+        if new or self.chosen not in names:  # the one that was just made
+            self.chosen = (new or names or [""])[-1]
+        self._names = names
         known = (names, self.chosen)
         if known == self._listed:
             return
