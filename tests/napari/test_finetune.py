@@ -228,6 +228,11 @@ def test_layers_find_each_other(viewer: ViewerModel) -> None:
     finetuning.choose(pairs=[[first, more]])
     viewer.add_labels(labels[0], name="even more")
     assert finetuning.wishes.pairs == [[first, more]], "as the user has chosen"
+    finetuning.choose(model="interformer-mobilenetv2-starter")
+    assert finetuning.wishes.pairs == [[first, more]], "of the same task"
+    finetuning.choose(model="depth-bts-starter")
+    assert finetuning.wishes.pairs == [[None, None]]
+    finetuning.choose(model="ritm-mobilenetv2-starter", pairs=[[first, more]])
     viewer.layers.remove(more)
     assert finetuning.wishes.pairs == [[first, None]]
     finetuning.check()

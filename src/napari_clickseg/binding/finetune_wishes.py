@@ -135,6 +135,7 @@ class FinetuneWishes(Background):
         """
         if self.working and self.state != "checking":
             raise TrainingError("Stop first, then choose something else.")
+        task = self.task
         for name, value in wishes.items():
             if not hasattr(self.wishes, name):
                 raise TrainingError(f"There is nothing called {name!r} to choose.")
@@ -143,7 +144,7 @@ class FinetuneWishes(Background):
             preferences().set(f"finetuning.{name}", wishes[name])
         if "pairs" in wishes:
             self._chosen = True
-        if "model" in wishes:
+        if self.task != task and "pairs" not in wishes:
             self._chosen = False  # other tasks have other labels
             self._pair_up()
         self._drop()

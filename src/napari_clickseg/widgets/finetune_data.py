@@ -197,7 +197,8 @@ class ChoicesSection(QWidget):
     def _choose_name(self) -> None:
         text = self.name.text().strip()
         if text != self._finetuning.wishes.name:
-            self._finetuning.choose(name=text)
+            finetuning = self._finetuning
+            finetuning.try_to(lambda: finetuning.choose(name=text))
 
     def _take_free(self) -> None:
         self.name.setText(free_name(plain_name(self.name.text())))
