@@ -58,7 +58,7 @@ class Window:
         _dock, self.dock = self.viewer.window.add_plugin_dock_widget(
             "napari-clickseg", dock
         )
-        self.ui = self.dock.clicks
+        self.ui = getattr(self.dock, "clicks", None)
         wait(limit=0.5)
 
     def settle(self) -> None:
@@ -276,8 +276,40 @@ def depth() -> None:
     window.close()
 
 
+def finetune() -> None:
+    """Learn from nuclei, with the dock before, meanwhile and afterwards."""
+    window = Window("fluorescence", (1320, 1000), dock="Finetune")
+    viewer, dock = window.viewer, window.dock
+    finetuning = dock.finetuning
+    image = viewer.layers[0]
+    viewer.add_labels(
+        image.metadata["objects"], name=f"Objects of {image.name}", opacity=0.45
+    )
+    finetuning.choose(name="my-nuclei", device="cpu")
+    steps = os.environ.get("CLICKSEG_STEPS")
+    if steps:
+        finetuning.more = {"steps": int(steps)}
+    finetuning.check()
+    wait(lambda: finetuning.forecast is not None, 600)
+    wait(limit=0.3)
+    window.save("dock-finetune-checked")
+    finetuning.start()
+    checks = 1 if steps else 2
+    wait(lambda: len(finetuning.curve.validations) >= checks, 3600)
+    last = finetuning.curve.validations[-1].step
+    wait(lambda: finetuning.curve.losses[-1][0] > last + 4, 3600)
+    wait(limit=0.5)
+    window.save("dock-finetune")
+    wait(lambda: finetuning.state == "done", 3600)
+    dock.folds["made"].expand(animate=False)
+    wait(limit=0.3)
+    window.save("dock-finetune-done")
+    window.close()
+
+
 # The last one leaves its sections open, which is remembered.
 PICTURES = {
+    "finetune": finetune,
     "semantic": semantic,
     "matting": matting,
     "depth": depth,

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from napari_clickseg.binding.console import Console
 from napari_clickseg.binding.shelf import ModelShelf
 from napari_clickseg.errors import SessionError
-from napari_clickseg.worker import Worker, the_worker
+from napari_clickseg.worker import Worker, the_learner, the_worker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["ViewerClicks", "attach"]
 
+#: Asked for like a task, but with no session of clicks.
+FINETUNING = "finetuning"
 #: Loaded models, shared by all viewers.
 _SHELF = ModelShelf()
 
@@ -44,11 +46,12 @@ def attach(viewer: Any, image: Any = None, *, task: str = "segmentation") -> Any
         What to click on; default: the selected image, else the topmost.
     task : str
         ``"segmentation"``, ``"semantic"``, ``"matting"`` or ``"depth"``: each has a
-        dock, and a session, of its own.
+        dock, and a session, of its own. Or ``"finetuning"``: what the dock Finetune
+        shows, see :class:`napari_clickseg.binding.finetuning.Finetuning`.
 
     Returns
     -------
-    ViewerClicks, ViewerClasses, ViewerMatting or ViewerDepth
+    ViewerClicks, ViewerClasses, ViewerMatting, ViewerDepth or Finetuning
         With the methods of :class:`napari_clickseg.ClickSession`; each returns
         when its result is in the layers.
 
@@ -71,6 +74,8 @@ def attach(viewer: Any, image: Any = None, *, task: str = "segmentation") -> Any
     if clicks is None:
         clicks = of_viewer[task] = _new_clicks(viewer, task)
         weakref.finalize(viewer, clicks.close)
+    if task == FINETUNING:
+        return clicks
     if image is not None:
         clicks.set_image(image if isinstance(image, str) else unwrapped(image))
     elif clicks.image_layer is None:
@@ -87,6 +92,8 @@ def unwrapped(thing: Any) -> Any:
 
 def _new_clicks(viewer: ViewerModel, task: str) -> Any:
     """Connect a viewer with the worker, through Qt where it has a window."""
+    if task == FINETUNING:
+        return _new_finetuning(viewer)
     kind = _kind_of(task)
     if getattr(viewer, "window", None) is None:
         # Without an event loop nobody would apply results that come later.
@@ -96,13 +103,43 @@ def _new_clicks(viewer: ViewerModel, task: str) -> Any:
     return kind(viewer, the_worker().channel(MainThread().run), _SHELF)
 
 
+def _new_finetuning(viewer: ViewerModel) -> Any:
+    from napari_clickseg.binding.finetuning import Finetuning
+
+    this = weakref.ref(viewer)
+
+    def session_of(task: str) -> Any:
+        viewer = this()
+        if viewer is None:
+            raise SessionError("The viewer is closed: open another.")
+        return attach(viewer, task=task)
+
+    if getattr(viewer, "window", None) is None:
+        channel = Worker(synchronous=True).channel()
+    else:
+        from napari_clickseg.main_thread import MainThread
+
+        channel = the_learner().channel(MainThread().run)
+    return Finetuning(viewer, channel, _SHELF, session_of, _sessions)
+
+
+def _sessions() -> list[Any]:
+    """Return the sessions of all viewers."""
+    return [
+        session
+        for of_viewer in list(_ATTACHED.values())
+        for task, session in list(of_viewer.items())
+        if task != FINETUNING
+    ]
+
+
 def _kind_of(task: str) -> Any:
     if task == "segmentation":
         return ViewerClicks
     if task not in _KINDS:
         raise SessionError(
-            f"There is no task {task!r}: choose 'segmentation', 'semantic', 'matting' "
-            "or 'depth'."
+            f"There is no task {task!r}: choose 'segmentation', 'semantic', 'matting', "
+            "'depth' or 'finetuning'."
         )
     module, name = _KINDS[task]
     return getattr(import_module(f"napari_clickseg.binding.{module}"), name)

@@ -27,7 +27,7 @@ from typing import Any
 
 from napari_clickseg.errors import Cancelled
 
-__all__ = ["Channel", "Job", "Worker", "is_synchronous", "the_worker"]
+__all__ = ["Channel", "Job", "Worker", "is_synchronous", "the_learner", "the_worker"]
 
 LOG = logging.getLogger(__name__)
 SYNC_VARIABLE = "NAPARI_CLICKSEG_SYNC"
@@ -260,8 +260,11 @@ class Channel:
 class Worker:
     """A thread that lives while there is a channel, and the queue in front of it."""
 
-    def __init__(self, synchronous: bool | None = None) -> None:
+    def __init__(
+        self, synchronous: bool | None = None, name: str = "napari-clickseg"
+    ) -> None:
         self._forced = synchronous
+        self._name = name
         self._queue: deque[Job] = deque()
         self._wake = threading.Condition()
         self._channels: set[Channel] = set()
@@ -295,7 +298,7 @@ class Worker:
             self._queue.append(job)
             if not self.alive:
                 self._thread = threading.Thread(
-                    target=self._loop, name="napari-clickseg", daemon=True
+                    target=self._loop, name=self._name, daemon=True
                 )
                 self._thread.start()
             self._wake.notify()
@@ -332,7 +335,7 @@ class Worker:
             del job  # its results must not live until the next job
 
 
-_WORKER = Worker()
+_WORKER, _LEARNER = Worker(), Worker(name="napari-clickseg-learner")
 
 
 def the_worker() -> Worker:
@@ -340,5 +343,14 @@ def the_worker() -> Worker:
     return _WORKER
 
 
+def the_learner() -> Worker:
+    """Return the worker that finetunes, one model after the other.
+
+    A thread of its own: clicks are answered meanwhile.
+    """
+    return _LEARNER
+
+
 # A thread inside native code while Python shuts down can crash the process.
 atexit.register(_WORKER.stop)
+atexit.register(_LEARNER.stop, 30.0)  # writes down how far it has come

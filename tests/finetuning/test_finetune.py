@@ -15,16 +15,19 @@ from tests.finetuning.test_readers import write_folder
 
 import napari_clickseg as cs
 from napari_clickseg.errors import Cancelled, TrainingError
+from napari_clickseg.models.added import add_model_file
 from napari_clickseg.models.checkpoint import build_network, read_checkpoint
 from napari_clickseg.models.fetch import remove_model
 from napari_clickseg.training.finetuning.adapters import add_adapters, take_up
-from napari_clickseg.training.finetuning.keeping import choose_name
+from napari_clickseg.training.finetuning.loop import Loop
+from napari_clickseg.training.finetuning.naming import choose_name, free_name
 from napari_clickseg.training.finetuning.parts import (
     choose_parts,
     in_encoder,
     learning,
     prepare,
 )
+from napari_clickseg.training.finetuning.running import make_fabric
 
 
 def test_a_model_of_ones_own(data: Arrays, tiny: Path, tmp_path: Path) -> None:
@@ -110,6 +113,70 @@ def test_cancelled_adds_no_model(data: Arrays, tiny: Path, tmp_path: Path) -> No
     with pytest.raises(Cancelled):
         job.run(cancelled=lambda: True)
     assert [info.name for info in cs.list_models()] == before
+
+
+def test_stopping_loses_no_whole_batch(
+    data: Arrays, tiny: Path, tmp_path: Path
+) -> None:
+    told: list[Any] = []
+    job = plan(data, tiny, tmp_path / "out", steps=12)
+    assert job.logged() == []
+    with pytest.raises(Cancelled, match="Stopped at step"):
+        job.run(told.append, lambda: any(one.step >= 2 for one in told))
+    steps = [one.step for one in job.logged()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert 2 <= len(steps) < 6
+    again: list[Any] = []
+    gone_on = plan(data, tiny, tmp_path / "out", steps=12).run(again.append)
+    first = next(one.step for one in again if one.phase == "learning")
+    assert first == len(steps) + 1, "from where it stopped"
+    whole = plan(data, tiny, tmp_path / "whole", steps=12, name="whole").run()
+    assert gone_on.history == whole.history
+
+
+def test_half_a_validation_is_none(data: Arrays, tiny: Path, tmp_path: Path) -> None:
+    work = plan(data, tiny, tmp_path).work
+    fabric = make_fabric("cpu", precision="float32")
+    fabric.launch()
+    lesson = work.lesson(fabric.device)
+    loop = Loop(fabric, work.network(), lesson, work.options, tmp_path)
+    shown: list[Any] = []
+    loop.show = shown.append
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    assert loop.validate_once(stop) is None
+    assert loop.validations == []
+    assert shown == []
+    assert loop.validate_once() is not None
+    assert shown == [loop.network]
+
+
+def test_a_name_that_is_free(tiny: Path, tmp_path: Path) -> None:
+    assert free_name("cells") == "cells"
+    for name in ("cells", "cells-2", "cells-2024"):
+        add_model_file(tiny, name)
+    assert free_name("cells") == "cells-3"
+    assert free_name("cells-2") == "cells-3"
+    assert free_name("cells-2024") == "cells-2024-2"
+    with pytest.raises(TrainingError, match="cells-3 is free"):
+        choose_name("tiny", "Cells")
+
+
+def test_arrays_are_seen_with_their_contrast(tiny: Path, tmp_path: Path) -> None:
+    images, labels = blobs(2)
+    job = plan((images, labels), tiny, tmp_path, contrast=[(0, 100), (50, 60)], steps=1)
+    first, second = (
+        job.work.whole().image_of(entry) for entry in job.work.inventory.entries
+    )
+    expected = np.clip(images[0] / 100, 0, 1)
+    np.testing.assert_allclose(first[..., 0] / 255, expected, atol=0.01)
+    assert set(np.unique(second[images[1] >= 60])) == {255}
+    with pytest.raises(TrainingError, match="2 images and 1 ranges"):
+        plan((images, labels), tiny, tmp_path, contrast=[None])
 
 
 def test_a_full_disk_loses_nothing(data: Arrays, tiny: Path, tmp_path: Path) -> None:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
     from napari_clickseg.tasks.class_lists import Classes
 
-__all__ = ["ModelChoice", "ModelFacts", "ModelShelf", "Tell", "preload_torch"]
+__all__ = [
+    "ModelChoice",
+    "ModelFacts",
+    "ModelShelf",
+    "Tell",
+    "download",
+    "preload_torch",
+]
 
 #: Told what is going on and how far it is (0 to 1; None where nobody knows);
 #: an empty text says that it is over.
@@ -143,9 +150,10 @@ class ModelShelf:
         # Clicks alone write nothing to the user's disk.
         return WithStore(model, self.store, write=False)
 
-    def forget(self) -> None:
-        """Let go of all models."""
-        self._models.clear()
+    def forget(self, name: str | None = None) -> None:
+        """Let go of all models, or of one whose name is free again."""
+        for choice in [c for c in self._models if name in (None, c.name)]:
+            self._models.pop(choice, None)
 
     def _fetch_and_load(
         self,
@@ -156,7 +164,7 @@ class ModelShelf:
         tell(f"Loading {Path(choice.name).name}", None)
         load = self._load
         if load is None:
-            _download(choice.name, tell, cancelled)
+            download(choice.name, tell, cancelled)
             tell(f"Loading {Path(choice.name).name}", None)
             preload_torch()
         with collection_postponed():
@@ -167,7 +175,7 @@ class ModelShelf:
             return load(choice.name, device=choice.device, precision=choice.precision)
 
 
-def _download(name: str, tell: Tell, cancelled: Callable[[], bool] | None) -> None:
+def download(name: str, tell: Tell, cancelled: Callable[[], bool] | None) -> None:
     """Bring the weights here if they are not, with progress."""
     from napari_clickseg.errors import UnknownModelError
     from napari_clickseg.models.fetch import fetch_model

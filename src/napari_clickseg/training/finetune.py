@@ -23,13 +23,11 @@ from napari_clickseg.models.registry import STARTER
 from napari_clickseg.tasks.class_lists import CELLS
 from napari_clickseg.training.finetuning.checking import examine
 from napari_clickseg.training.finetuning.job import DataReport, FinetuneJob
-from napari_clickseg.training.finetuning.keeping import (
-    choose_name,
-)
 from napari_clickseg.training.finetuning.measuring import (
     Target,
     targets_of,
 )
+from napari_clickseg.training.finetuning.naming import choose_name
 from napari_clickseg.training.finetuning.parts import Parts, choose_parts
 from napari_clickseg.training.finetuning.reference import rehearsal_root
 from napari_clickseg.training.finetuning.report import (
@@ -59,6 +57,7 @@ def plan_finetune(
     kind: str = "auto",
     layout: Layout = "auto",
     names: Sequence[str] | None = None,
+    contrast: Sequence[Any] | None = None,
     ignore: int | None = None,
     validation: float = 0.2,
     rehearsal: str | os.PathLike[str] | None = "auto",
@@ -112,7 +111,7 @@ def plan_finetune(
     checkpoint = read_checkpoint(weights)
     network = build_network(checkpoint)
     task = _task_of(checkpoint.task, network)
-    reader = open_reader(images, labels, layout, names)
+    reader = open_reader(images, labels, layout, names, contrast)
     classes = None
     if task == "semantic":
         classes = int(checkpoint.config.get("classes", 0)) or None
@@ -193,6 +192,9 @@ def finetune(
         Which of the layouts a path holds; ``auto`` looks.
     names : sequence of str, optional
         Of arrays, for messages.
+    contrast : sequence, optional
+        Of arrays: for each the values that are shown as black and white, a pair or one
+        for each channel; by default they are found as for clicks without a viewer.
     ignore : int, optional
         Label of pixels that do not count.
     validation : float

@@ -9,6 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
+from napari_clickseg.binding.own_models import MODELS
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.preferences import preferences
@@ -86,6 +87,7 @@ class MapWidget(QWidget):
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
         clicks.changed_under_cursor.connect(self._refresh_under)
+        MODELS.changed.connect(self._list_anew)
         self.refresh()
         QTimer.singleShot(SOON, self._warm)
 
@@ -173,6 +175,14 @@ class MapWidget(QWidget):
             if facts is None
             else f"{facts.name} on {facts.device} in {facts.precision}"
         )
+
+    def _list_anew(self) -> None:
+        """Show models that have come, and no longer those that have gone."""
+        if isalive(self):
+            self._listed = None
+            self.refresh()
+        else:
+            MODELS.changed.disconnect(self._list_anew)
 
     def _choose_model(self, name: str) -> None:
         self.clicks.set_model(name)

@@ -8,6 +8,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
+from napari_clickseg.binding.own_models import MODELS
 from napari_clickseg.models import in_process
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
@@ -109,6 +110,7 @@ class SegmentWidget(QWidget):
         lay_out(self, [*rows, *self.folds.values()], self.sections)
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
+        MODELS.changed.connect(self._list_anew)
         self.refresh()
 
     def refresh(self) -> None:
@@ -161,6 +163,14 @@ class SegmentWidget(QWidget):
             if facts is None
             else f"{facts.name} on {facts.device} in {facts.precision}"
         )
+
+    def _list_anew(self) -> None:
+        """Show models that have come, and no longer those that have gone."""
+        if isalive(self):
+            self._listed = None
+            self.refresh()
+        else:
+            MODELS.changed.disconnect(self._list_anew)
 
     def _choose_model(self, name: str) -> None:
         self.clicks.set_model(name)

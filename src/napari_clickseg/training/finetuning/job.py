@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from napari_clickseg.errors import TrainingError
-from napari_clickseg.models.checkpoint import read_checkpoint
+from napari_clickseg.models.checkpoint import read_checkpoint, save_checkpoint
+from napari_clickseg.models.model import load_model
+from napari_clickseg.training.finetuning.adapters import take_up
 from napari_clickseg.training.finetuning.checking import Problem
 from napari_clickseg.training.finetuning.forecast import forecast
 from napari_clickseg.training.finetuning.keeping import (
     keep_model,
     make_card,
 )
+from napari_clickseg.training.finetuning.log import Logged, logged
 from napari_clickseg.training.finetuning.loop import Nothing, Tick
 from napari_clickseg.training.finetuning.measuring import (
     Target,
+    answers,
     examples_of,
     measure,
 )
 from napari_clickseg.training.finetuning.report import (
+    Example,
     FinetuneProgress,
     FinetuneResult,
     Forecast,
+    OnExamples,
     OnProgress,
     Phase,
     Scores,
@@ -119,6 +128,7 @@ class FinetuneJob:
         on_progress: OnProgress | None = None,
         cancelled: Callable[[], bool] | None = None,
         finish: Callable[[], bool] | None = None,
+        on_examples: OnExamples | None = None,
     ) -> FinetuneResult:
         """Measure, learn, measure again, and put the model into the list.
 
@@ -128,19 +138,34 @@ class FinetuneJob:
             Told after each step and each measured object. With several processes it is
             called in a thread of its own.
         cancelled : callable, optional
-            Asked often; True stops. Nothing is kept but the checkpoint.
+            Asked often; True stops after the batch in work. Nothing is kept but the
+            checkpoint.
         finish : callable, optional
             Asked between batches; True ends learning and keeps what was learned.
+        on_examples : callable, optional
+            Given a few objects held aside as the model answers them so far: before
+            learning, and after each validation. With several processes only before.
 
         Raises
         ------
         Cancelled
-            If ``cancelled`` said so.
+            If ``cancelled`` said so; the same job goes on from where it was.
         TrainingError
             If learning fails, or the model cannot be saved; what was learned so far
             lies in :attr:`folder`, and the same job goes on from there.
         """
-        return _Run(self, on_progress, cancelled or Nothing, finish or Nothing).go()
+        run = _Run(self, on_progress, cancelled or Nothing, finish or Nothing)
+        run.on_examples = on_examples
+        return run.go()
+
+    def logged(self) -> list[Logged]:
+        """Return the steps of an earlier run of the same that was stopped.
+
+        As far as its log goes, which may be a little further than its checkpoint;
+        nothing where there is no checkpoint.
+        """
+        kept = (self.folder / "checkpoint.pt").exists()
+        return logged(self.folder) if kept else []
 
 
 class _Run:
@@ -158,12 +183,16 @@ class _Run:
         self.began = time.monotonic()
         self.measuring = MEASURING if job.targets else 0.0
         self.first_step: tuple[int, float] | None = None
+        self.on_examples: OnExamples | None = None
+        self.old: list[Any] = []
 
     def go(self) -> FinetuneResult:
         job, work, folder = self.job, self.work, self.job.folder
         self._make_folder(folder)
         self._tell("preparing", 0, 0.0)
-        before, old = self._measure("measuring before", str(work.weights), 0.0)
+        before, old = self._measure_parent()
+        self.old = old
+        self._show(old)
         where = job.where
         learned = learn(
             work,
@@ -171,6 +200,7 @@ class _Run:
             on_tick=self._tick,
             cancelled=self.cancelled,
             finish=self.finish,
+            show=self._peek if self.on_examples is not None and old else None,
             **where,
         )
         network = work.network()
@@ -182,8 +212,7 @@ class _Run:
         card = self._card(learned, before, after)
         info = keep_model(network, job.name, card, folder)
         self._tell("saving", learned["step"], 1.0)
-        targets = job.targets
-        examples = examples_of(work.whole(), targets, old, new) if targets else ()
+        examples = self._examples(new)
         return FinetuneResult(
             name=info.name,
             info=info,
@@ -198,6 +227,21 @@ class _Run:
             seconds=time.monotonic() - self.began,
         )
 
+    def _examples(self, new: list[Any]) -> tuple[Example, ...]:
+        targets = self.job.targets
+        return examples_of(self.work.whole(), targets, self.old, new) if targets else ()
+
+    def _show(self, masks: list[Any]) -> None:
+        if self.on_examples is not None and masks:
+            self.on_examples(self._examples(masks))
+
+    def _peek(self, network: Any) -> None:
+        """Answer the examples with the network as it is now."""
+        copied = copy.deepcopy(network)
+        with torch.random.fork_rng(devices=[]):
+            model = self._as_model(take_up(copied))
+            self._show(answers(model, self.work.whole(), self.job.targets))
+
     def _make_folder(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -207,31 +251,35 @@ class _Run:
                 "another one (out)."
             ) from error
 
+    def _measure_parent(self) -> tuple[Scores | None, list[Any]]:
+        if not self.job.targets:
+            return None, []
+        model = load_model(str(self.work.weights), self.job.where["device"])
+        return self._measure("measuring before", model, 0.0)
+
     def _measure_network(self, network: Any) -> tuple[Scores | None, list[Any]]:
         """Measure the new weights as a model reads them from a file."""
         if not self.job.targets:
             return None, []
-        from napari_clickseg.models.checkpoint import save_checkpoint
+        model = self._as_model(network)
+        return self._measure("measuring after", model, 1 - self.measuring)
 
+    def _as_model(self, network: Any) -> Any:
+        """Return a network as a model that answers clicks, as if read from a file."""
         path = self.job.folder / "learned.safetensors"
         save_checkpoint(path, network, metadata={"task": self.work.task})
-        return self._measure("measuring after", str(path), 1 - self.measuring)
+        return load_model(str(path), self.job.where["device"])
 
     def _measure(
-        self, phase: Phase, model: str, done: float
+        self, phase: Phase, model: Any, done: float
     ) -> tuple[Scores | None, list[Any]]:
         targets = self.job.targets
-        if not targets:
-            return None, []
-        from napari_clickseg.models.model import load_model
-
-        loaded = load_model(model, self.job.where["device"])
 
         def told(count: int) -> None:
             share = self.measuring * count / len(targets)
             self._tell(phase, 0, done + share)
 
-        return measure(loaded, self.work.whole(), targets, told, self.cancelled)
+        return measure(model, self.work.whole(), targets, told, self.cancelled)
 
     def _scores(self, validations: Sequence[Any]) -> tuple[Scores, Scores]:
         held = len(self.work.split.hold)

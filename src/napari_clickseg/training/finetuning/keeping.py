@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,65 +12,11 @@ import torch
 from torch import nn
 
 from napari_clickseg import __version__
-from napari_clickseg.errors import CheckpointError, TrainingError, UnknownModelError
+from napari_clickseg.errors import CheckpointError, TrainingError
 from napari_clickseg.models.added import add_model_file
 from napari_clickseg.models.checkpoint import Checkpoint, save_checkpoint
-from napari_clickseg.models.registry import ModelInfo, get_info
-
-#: What is added to the parent's name where none is given.
-SUFFIX = "finetuned"
-
-
-def choose_name(parent: str, wish: str | None = None) -> str:
-    """Return a name that no model has.
-
-    Parameters
-    ----------
-    parent : str
-        Name of the model that is finetuned.
-    wish : str, optional
-        The user's. It becomes lower case; what is no letter, digit, dot, dash or
-        underscore becomes a dash.
-
-    Raises
-    ------
-    TrainingError
-        If a model of the wished name is there already, or nothing is left of it.
-    """
-    if wish is not None:
-        name = _plain(wish)
-        if not name:
-            raise TrainingError(
-                f"A model cannot be called {wish!r}; give it a name of letters or "
-                "digits."
-            )
-        if is_taken(name):
-            raise TrainingError(
-                f"A model named {name} is there already, and is not overwritten. Give "
-                "another name, or remove that one first (napari-clickseg models "
-                f"remove {name})."
-            )
-        return name
-    stem = re.sub(rf"-{SUFFIX}(-\d+)?$", "", _plain(parent)) or "model"
-    name = f"{stem}-{SUFFIX}"
-    number = 1
-    while is_taken(name):
-        number += 1
-        name = f"{stem}-{SUFFIX}-{number}"
-    return name
-
-
-def is_taken(name: str) -> bool:
-    """Whether a model goes by that name."""
-    try:
-        get_info(name)
-    except UnknownModelError:
-        return False
-    return True
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", name.strip().lower()).strip("-.")
+from napari_clickseg.models.registry import ModelInfo
+from napari_clickseg.training.finetuning.naming import free_name, is_taken
 
 
 def make_card(
@@ -151,7 +96,7 @@ def keep_model(
         If the file cannot be written; names the next step.
     """
     if is_taken(name):
-        name = choose_name(re.sub(rf"-{SUFFIX}(-\d+)?$", "", name))
+        name = free_name(name)
         card = {**card, "name": name}
     target = folder / f"{name}.safetensors"
     network = network.cpu().eval()

@@ -6,7 +6,6 @@ that was killed goes on from there with the same losses as if it had not been.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from napari_clickseg.errors import Cancelled, TrainingError
 from napari_clickseg.training.finetuning.lesson import Lesson, Where
+from napari_clickseg.training.finetuning.log import Logged, note
 from napari_clickseg.training.finetuning.parts import Parts, prepare
 from napari_clickseg.training.finetuning.report import Validation
 from napari_clickseg.training.progress import Progress, TrainingLog
@@ -133,6 +133,8 @@ class Loop:
         self.seconds = 0.0
         self.history: list[tuple[int, float]] = []
         self.validations: list[Validation] = []
+        #: Shown the moving average after each validation; changes nothing of it.
+        self.show: Callable[[nn.Module], None] | None = None
 
     # -- remembering ---------------------------------------------------------
 
@@ -222,12 +224,20 @@ class Loop:
         try:
             if self.step == 0 and not self.validations:
                 self.validate_once(cancelled)
+                if self._agreed(cancelled()):
+                    raise Cancelled("Stopped before the first step.")
                 self.save(key)
             while self.step < self.options.steps and not self._done_early():
                 if self._agreed(finish()):
                     break
-                self._learn_batch(log, on_tick, cancelled)
+                stopped = self._learn_batch(log, on_tick, cancelled)
                 self.batch += 1
+                if stopped:
+                    self.save(key)
+                    raise Cancelled(
+                        f"Stopped at step {self.step} of {self.options.steps}. The "
+                        f"same again goes on from there (kept in {self.folder})."
+                    )
                 if time.monotonic() - saved > self.options.save_seconds:
                     self.save(key)
                     saved = time.monotonic()
@@ -243,7 +253,12 @@ class Loop:
         log: TrainingLog | None,
         on_tick: Callable[[Tick], None] | None,
         cancelled: Callable[[], bool],
-    ) -> None:
+    ) -> bool:
+        """Make the steps of a batch; return whether someone wants to stop.
+
+        Only between batches there is a state from which the same follows again.
+        """
+        stopped = False
         chunks = self.lesson.begin(self.batch, self.where, self.options.accumulate)
         rounds = self.lesson.rounds(self.batch)
         for number in range(rounds):
@@ -255,18 +270,21 @@ class Loop:
             checked = None
             if self.step % self.options.check_every == 0:
                 checked = self.validate_once(cancelled)
+                if checked is None and self.validations and cancelled():
+                    # Half a validation is none, so this is no state to go on from.
+                    raise Cancelled(
+                        "Stopped. The same again goes on from the last state written "
+                        f"in {self.folder}."
+                    )
             self.seconds += time.monotonic() - start
             self.history.append((self.step, loss))
             self._tell(log, loss, score, checked)
             if on_tick is not None:
                 on_tick(Tick(self.step, loss, score, self.seconds, checked))
-            if self._agreed(cancelled()):
-                raise Cancelled(
-                    "Stopped. The same again goes on from the last state written in "
-                    f"{self.folder}."
-                )
+            stopped = stopped or self._agreed(cancelled())
             if self.step >= self.options.steps:
-                return
+                break
+        return stopped
 
     def step_once(self, chunks: Any) -> tuple[float, float]:
         """Make one optimiser step; return its loss and score, over all processes."""
@@ -323,13 +341,14 @@ class Loop:
         self.network.load_state_dict(self.average.values)
         self.student.eval()
         try:
-            figures = self.lesson.validate(
-                self.student, self.where, Nothing if self.where.world > 1 else stop
-            )
+            stop = Nothing if self.where.world > 1 else stop
+            figures = self.lesson.validate(self.student, self.where, stop)
+            if figures is None or stop():
+                return None
+            if self.show is not None:
+                self.show(self.network)
         finally:
             self.network.load_state_dict(now)
-        if figures is None:
-            return None
         names = sorted(figures)
         values = torch.tensor([figures[n] for n in names], device=self.where.device)
         if self.where.world > 1:
@@ -392,11 +411,7 @@ class Loop:
                 value = getattr(checked, key)
                 if value is not None:
                     log.writer.add_scalar(f"validation/{key}", value, self.step)
-        line = {"step": self.step, "loss": loss, "score": score}
-        if checked is not None:
-            line["validation"] = vars(checked)  # type: ignore[assignment]
-        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        note(self.folder, Logged(self.step, loss, score, checked))
 
 
 def rate_factor(step: int, steps: int, warmup: int) -> float:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from napari_clickseg.clicks import Click
 from napari_clickseg.evaluation.methods import ModelMethod
 from napari_clickseg.evaluation.protocol import Run, run_sample
+from napari_clickseg.evaluation.simulate import SimulatedAnnotator
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.training.finetuning.checking import Entry
 from napari_clickseg.training.finetuning.pictures import Pictures
 from napari_clickseg.training.finetuning.report import Example, Scores
 
-#: Objects shown as examples, and clicks each of them gets.
-EXAMPLES, EXAMPLE_CLICKS = 4, 1
+#: Objects shown as examples.
+EXAMPLES = 4
 GOAL, MOST_CLICKS = 0.9, 20
 
 
@@ -91,10 +92,26 @@ def measure(
         )
         if done < EXAMPLES:
             method.start_object()
-            masks.append(method.answer(runs[-1].clicks[:EXAMPLE_CLICKS]))
+            masks.append(method.answer(_clicks_on(truth)))
         if on_object is not None:
             on_object(done + 1)
     return scores_of(runs), masks
+
+
+def answers(
+    model: Any, pictures: Pictures, targets: Sequence[Target]
+) -> list[NDArray[np.bool_]]:
+    """Return the masks of the first few objects, after one click on each."""
+    method = ModelMethod(model, PredictionSettings())
+    masks: list[NDArray[np.bool_]] = []
+    last: int | None = None
+    for target in targets[:EXAMPLES]:
+        if target.entry.index != last:
+            method.open_image(pictures[target.entry].image)
+            last = target.entry.index
+        method.start_object()
+        masks.append(method.answer(_clicks_on(target.truth(pictures))))
+    return masks
 
 
 def scores_of(runs: Sequence[Run]) -> Scores:
@@ -121,7 +138,8 @@ def examples_of(
     """Put the answers before and after beside each other."""
     found = []
     for target, old, new in zip(targets, before, after, strict=False):
-        truth = target.truth(pictures) == 1
+        known = target.truth(pictures)
+        truth = known == 1
         found.append(
             Example(
                 name=target.name,
@@ -129,15 +147,15 @@ def examples_of(
                 truth=truth,
                 before=old,
                 after=new,
-                clicks=_first_click(truth),
+                clicks=tuple(
+                    (int(click.row), int(click.col), bool(click.positive))
+                    for click in _clicks_on(known)
+                ),
             )
         )
     return tuple(found)
 
 
-def _first_click(truth: NDArray[np.bool_]) -> tuple[tuple[int, int, bool], ...]:
-    from napari_clickseg.evaluation.simulate import SimulatedAnnotator
-
-    annotator = SimulatedAnnotator(truth.astype(np.int8))
-    click: Click = annotator.next_click(None)
-    return ((int(click.row), int(click.col), bool(click.positive)),)
+def _clicks_on(truth: NDArray[np.int8]) -> tuple[Click, ...]:
+    """Return the one click that an example gets: the annotator's first."""
+    return (SimulatedAnnotator(truth).next_click(None),)

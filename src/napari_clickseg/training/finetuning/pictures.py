@@ -101,7 +101,9 @@ class Pictures:
         """Read an image as a model is shown it, ``(H, W, 3)``."""
         reader = self.reader
         source = ImageSource(
-            reader.image(entry.index), channel_axis=reader.channel_axis(entry.index)
+            reader.image(entry.index),
+            contrast=reader.contrast(entry.index),
+            channel_axis=reader.channel_axis(entry.index),
         )
         rgb = source.window(Box.of_shape(source.shape))
         return np.asarray(rgb * 255 + 0.5).astype(np.uint8)

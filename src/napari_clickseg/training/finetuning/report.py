@@ -142,6 +142,9 @@ class Example:
     clicks: tuple[tuple[int, int, bool], ...]
 
 
+OnExamples = Callable[[tuple[Example, ...]], None]
+
+
 @dataclass(frozen=True)
 class Forecast:
     """What finetuning will take, worked out from a few measured steps.
@@ -227,11 +230,19 @@ class FinetuneResult:
     seconds: float = 0.0
 
     @property
+    def headline(self) -> str:
+        """What came out, without figures."""
+        text = f"{self.name} is ready after {time_text(self.seconds)}."
+        if self.after is None:
+            text += " Nothing was held aside to measure it on."
+        return text
+
+    @property
     def text(self) -> str:
         """What came out, in a few sentences."""
-        text = f"{self.name} is ready after {time_text(self.seconds)}."
+        text = self.headline
         if self.before is None or self.after is None:
-            return text + " Nothing was held aside to measure it on."
+            return text
         count = self.after.objects
         return (
             f"{text} On {count} object{'s' * (count != 1)} held aside: before "

@@ -15,6 +15,7 @@ from torch import nn
 
 from napari_clickseg.device import choose_device, has_native_bfloat16
 from napari_clickseg.errors import Cancelled, MissingPackageError
+from napari_clickseg.training.finetuning.log import HISTORY
 from napari_clickseg.training.finetuning.loop import Loop, Nothing, Tick
 from napari_clickseg.training.finetuning.report import Validation
 from napari_clickseg.training.finetuning.work import Work
@@ -90,6 +91,7 @@ def learn(
     on_tick: Callable[[Tick], None] | None = None,
     cancelled: Callable[[], bool] = Nothing,
     finish: Callable[[], bool] = Nothing,
+    show: Callable[[nn.Module], None] | None = None,
 ) -> dict[str, Any]:
     """Learn, and return what was learned.
 
@@ -103,6 +105,9 @@ def learn(
         See :func:`make_fabric`.
     on_tick, cancelled, finish : callable
         See :meth:`.Loop.go`.
+    show : callable, optional
+        Given the network as it would be now, after each validation; only where one
+        process learns.
 
     Returns
     -------
@@ -115,7 +120,7 @@ def learn(
         (folder / name).unlink(missing_ok=True)
     if devices == 1 and nodes == 1:
         fabric.launch()
-        return learn_here(fabric, work, folder, on_tick, cancelled, finish)
+        return learn_here(fabric, work, folder, on_tick, cancelled, finish, show)
     with _Watch(folder, on_tick, cancelled, finish) as watch:
         launched: Any = _in_process
         fabric.launch(launched, _Parcel(work), folder)
@@ -132,11 +137,13 @@ def learn_here(
     on_tick: Callable[[Tick], None] | None,
     cancelled: Callable[[], bool],
     finish: Callable[[], bool],
+    show: Callable[[nn.Module], None] | None = None,
 ) -> dict[str, Any]:
     """Learn in this process."""
     lesson = work.lesson(fabric.device, cancelled)
     loop = Loop(fabric, work.network(), lesson, work.options, folder)
     loop.restore(work.key)
+    loop.show = show
     loop.go(work.key, on_tick, cancelled, finish)
     return {
         "weights": plain_state(loop.network, loop.outcome()),
@@ -198,7 +205,7 @@ class _Watch:
     ) -> None:
         self.folder, self.on_tick = folder, on_tick
         self.wishes = ((CANCEL, cancelled), (FINISH, finish))
-        self.log = folder / "history.jsonl"
+        self.log = folder / HISTORY
         self.read = self.log.stat().st_size if self.log.exists() else 0
         self.began = time.monotonic()
         self.over = threading.Event()

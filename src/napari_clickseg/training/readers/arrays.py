@@ -23,6 +23,9 @@ class Arrays(Reader):
         As many, ``(H, W)``.
     names : sequence of str, optional
         What to call them.
+    contrast : sequence, optional
+        Of each image the values that are shown as 0 and 1, as
+        :class:`~napari_clickseg.image.ImageSource` takes them.
 
     Raises
     ------
@@ -33,7 +36,11 @@ class Arrays(Reader):
     layout: ClassVar[str] = "arrays"
 
     def __init__(
-        self, images: Any, labels: Any, names: Sequence[str] | None = None
+        self,
+        images: Any,
+        labels: Any,
+        names: Sequence[str] | None = None,
+        contrast: Sequence[Any] | None = None,
     ) -> None:
         self._images = _several(images)
         self._labels = _several(labels)
@@ -45,6 +52,9 @@ class Arrays(Reader):
             )
         if names is not None and len(names) != count:
             raise TrainingError(f"There are {count} images and {len(names)} names.")
+        if contrast is not None and len(contrast) != count:
+            raise TrainingError(f"There are {count} images and {len(contrast)} ranges.")
+        self._contrast = contrast
         self.names = (
             tuple(names)
             if names is not None
@@ -54,6 +64,10 @@ class Arrays(Reader):
     def image(self, index: int) -> Any:
         """Return an image as it was given."""
         return self._images[index]
+
+    def contrast(self, index: int) -> Any:
+        """Return what was given for an image."""
+        return None if self._contrast is None else self._contrast[index]
 
     def labels(self, index: int) -> NDArray[Any]:
         """Return its labels, read now."""

@@ -43,6 +43,11 @@ class Reader(ABC):
         del index
         return None
 
+    def contrast(self, index: int) -> Any:
+        """Return which values a model is shown as 0 and 1; None for the usual ones."""
+        del index
+        return None
+
     def group(self, index: int) -> str:
         """Return what must not be divided between learning and validation."""
         return self.names[index]

@@ -19,6 +19,7 @@ def open_reader(
     labels: Any = None,
     layout: Layout = "auto",
     names: Sequence[str] | None = None,
+    contrast: Sequence[Any] | None = None,
 ) -> Reader:
     """Open labelled images.
 
@@ -35,6 +36,8 @@ def open_reader(
         One of :data:`LAYOUTS`; ``auto`` looks at what is there.
     names : sequence of str, optional
         Names of arrays.
+    contrast : sequence, optional
+        Of arrays: which values each is shown with, see :class:`.arrays.Arrays`.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def open_reader(
 
         if labels is None:
             raise TrainingError("Arrays of images need arrays of labels beside them.")
-        return Arrays(images, labels, names)
+        return Arrays(images, labels, names, contrast)
     path = Path(images).expanduser()
     if not path.exists():
         raise TrainingError(f"There is no folder or file {path}. Check the path.")
