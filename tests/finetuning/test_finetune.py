@@ -294,9 +294,28 @@ def test_reference_pictures_come_along(tiny: Path, tmp_path: Path) -> None:
     assert all(max(p.shape) <= 320 for p in photos)
     np.testing.assert_array_equal(made_up(1, 3)[0], made_up(1, 3)[0])
     job = plan(blobs(6), tiny, tmp_path, reference=True, steps=2)
-    assert job.run().card["finetuned"]["recipe"]["reference"] == (
-        "pictures that come along"
-    )
+    recipe = job.run().card["finetuned"]["recipe"]
+    assert recipe["reference"] == "pictures that come along"
+    assert recipe["blend"] == 0.5
+
+
+def test_what_is_kept_lies_halfway(tiny: Path, tmp_path: Path) -> None:
+    results = {}
+    for share in (0.5, 1.0):
+        job = plan(blobs(6), tiny, tmp_path / str(share), steps=2, name=f"at-{share}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("napari_clickseg.training.finetuning.job._Run.share", share)
+            results[share] = read_checkpoint(job.run().path).state_dict
+    parent = read_checkpoint(tiny).state_dict
+    moved = 0.0
+    for name, end in results[1.0].items():
+        middle = (parent[name].float() + end.float()) / 2
+        # Files hold 16 bits of a number.
+        torch.testing.assert_close(
+            results[0.5][name].float(), middle, rtol=2e-3, atol=2e-3
+        )
+        moved += float((end.float() - parent[name].float()).abs().sum())
+    assert moved > 0
 
 
 def test_packs_are_rehearsed_where_they_are(tiny: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_clickseg.errors import TrainingError
 from napari_clickseg.models.checkpoint import read_checkpoint, save_checkpoint
 from napari_clickseg.models.model import load_model
 from napari_clickseg.training.finetuning.adapters import take_up
+from napari_clickseg.training.finetuning.blending import HALFWAY, blended
 from napari_clickseg.training.finetuning.checking import Problem
 from napari_clickseg.training.finetuning.forecast import forecast
 from napari_clickseg.training.finetuning.keeping import (
@@ -204,7 +205,8 @@ class _Run:
             **where,
         )
         network = work.network()
-        network.load_state_dict(learned["weights"])
+        weights = blended(network.state_dict(), learned["weights"], self.share)
+        network.load_state_dict(weights)
         self._tell("saving", learned["step"], 1 - self.measuring)
         after, new = self._measure_network(network)
         if work.task != "segmentation" and learned["validations"]:
@@ -226,6 +228,12 @@ class _Run:
             examples=examples,
             seconds=time.monotonic() - self.began,
         )
+
+    @property
+    def share(self) -> float:
+        """How far the result goes from the parent towards what was learned."""
+        remembers = self.work.task == "segmentation" and not self.work.forgetful
+        return HALFWAY if remembers else 1.0
 
     def _examples(self, new: list[Any]) -> tuple[Example, ...]:
         targets = self.job.targets
@@ -348,6 +356,7 @@ class _Run:
                 "steps": learned["step"],
                 "learning_rate": work.options.learning_rate,
                 "kind": work.kind,
+                "blend": self.share,
                 "reference": "none"
                 if work.forgetful
                 else "pictures that come along"
