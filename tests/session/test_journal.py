@@ -359,3 +359,28 @@ def test_older_journals_of_an_image_go(session, tmp_path):
         session.add_click((10, 10))
     session.stop_journal()
     assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("task", ["semantic", "matting", "depth"])
+def test_maps_come_back_too(task, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    session = ClickSession(task=task)
+    session.set_image(image)
+    session.keep_journal(tmp_path)
+    if task == "matting":
+        session.set_trimap(np.full((64, 64), 128, np.uint8))
+    else:
+        session.start_from_model()
+    session.commit()
+    session.reopen(1)
+    wish = {"semantic": {"label": 2}, "matting": {"value": 0.5}, "depth": {"value": 4}}
+    session.add_click((20, 20), **wish[task])
+    session.commit(3)
+    session.undo()
+    again = ClickSession.load(session.journal.path, image)
+    again.update()
+    np.testing.assert_allclose(again.result, session.result, atol=1e-5)
+    assert again.clicks == session.clicks
+    assert again.redo()
+    session.redo()
+    np.testing.assert_array_equal(again.committed[3], session.committed[3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from psygnal import Signal
 
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
@@ -26,6 +27,8 @@ RADIUS_STEP = 1.25
 class Navigation(Controller):
     """Actions without arguments; none of them waits or raises."""
 
+    #: Emitted with a text that belongs into the clipboard.
+    copied = Signal(str)
     _last_method: Method = "g-brs-bmconv"
 
     def act(self, action: str) -> None:
@@ -103,6 +106,38 @@ class Navigation(Controller):
         self.edit(
             lambda engine, plane, o: engine.call(plane, o, "discard"), answer=False
         )
+
+    def _act_copy_as_python(self) -> None:
+        """Put a script of what was done on this plane where it can be pasted from."""
+        image = self.image_in_python()
+
+        def done(job: Job) -> None:
+            if job.error is not None:
+                self.failed(job.error)
+            else:
+                self.copied.emit(job.value)
+                self.say("Copied: paste it into an editor or napari's console.")
+
+        context, plane = self._open(None)
+        engine = context.engine
+
+        def write() -> str:
+            session = engine.session(plane)
+            if session is None:
+                raise SessionError("There is nothing here yet: click an object first.")
+            return session.as_python(image)
+
+        self.background(write, done)
+
+    def image_in_python(self) -> str:
+        """Return Python for the plane on screen, in napari's console."""
+        layer, plane = self.image_layer, self.plane
+        if layer is None or plane is None or self.use_channels:
+            return "image"
+        if plane.ndim == 2:
+            return f"viewer.layers[{layer.name!r}].data"
+        at = (":" if a in plane.axes else str(i) for a, i in enumerate(plane.fixed))
+        return f"viewer.layers[{layer.name!r}].data[{', '.join(at)}]"
 
     def _act_next_object(self) -> None:
         self._step_object(1)

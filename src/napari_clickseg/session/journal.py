@@ -111,6 +111,8 @@ class Journal:
         """Write down where a session stands now; called before it is shown."""
         try:
             self._write(moments)
+        except ValueError:  # closed in another thread: nobody is there any more
+            self._arrays.lost()
         except OSError as error:
             self._arrays.lost()
             self.trouble = _told_of(error, self._folder)

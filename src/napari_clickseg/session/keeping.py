@@ -14,6 +14,7 @@ from napari_clickseg.session.proposing import ProposingSession
 
 if TYPE_CHECKING:
     from napari_clickseg.session.file import SessionRecord
+    from napari_clickseg.session.objects import Objects
     from napari_clickseg.session.recovering import Recovered
 
 __all__ = ["KeptSession"]
@@ -34,6 +35,34 @@ class KeptSession(ProposingSession):
     def edits(self) -> tuple[Edit, ...]:
         """All edits that led to where the session stands; undone ones are left out."""
         return (*self._moments.past, *edits_of(self._moments.history.path))
+
+    @property
+    def origin(self) -> Objects:
+        """The objects that there were before the first edit."""
+        return self._moments.origin.objects
+
+    @property
+    def model_source(self) -> str:
+        """Name or path by which the model is found again."""
+        return self._answering.source
+
+    def as_python(self, image: str = "image") -> str:
+        """Return a script that does again what was done.
+
+        Parameters
+        ----------
+        image : str
+            Python for the array that the session works on, such as
+            ``"viewer.layers['cells'].data"``.
+
+        Raises
+        ------
+        SessionError
+            If it is a session for classes, alpha or depth.
+        """
+        from napari_clickseg.session.scripting import as_python
+
+        return as_python(self, image)
 
     def keep_journal(self, folder: str | Path | None = None) -> Journal:
         """Write each edit to a journal before it is shown, from now on.

@@ -162,7 +162,7 @@ class ModelSection(QWidget):
         self.device = Choice(self._device, "Where the model runs")
         self.precision = Choice(self._precision, "Arithmetic of the model")
         self.autosave = switch(
-            "Keep work on disk after every object",
+            "Keep every edit on disk",
             "Offered again when the same image is opened",
             self._autosave,
         )
@@ -178,6 +178,14 @@ class ModelSection(QWidget):
                 ),
             ),
             ("", self.autosave.native),
+            (
+                "",
+                button(
+                    "Copy as Python",
+                    "A script that does again what was done on this plane",
+                    partial(clicks.act, "copy_as_python"),
+                ),
+            ),
         )
         self.setLayout(inside.layout())
 

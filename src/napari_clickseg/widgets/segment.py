@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
 from napari_clickseg.models import in_process
 from napari_clickseg.models.registry import list_models
@@ -109,6 +109,7 @@ class SegmentWidget(QWidget):
         lay_out(self, [*rows, *self.folds.values()], self.sections)
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
+        clicks.copied.connect(_to_clipboard)
         self.refresh()
 
     def refresh(self) -> None:
@@ -173,3 +174,9 @@ class SegmentWidget(QWidget):
     def _remember_folds(self) -> None:
         opened = [name for name, fold in self.folds.items() if fold.isExpanded()]
         preferences().set("dock.open_sections", ",".join(opened))
+
+
+def _to_clipboard(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)
