@@ -10,7 +10,9 @@ from psygnal import Signal
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.hooks import camera_of
+from napari_clickseg.binding.writing import read_box
 from napari_clickseg.errors import SessionError
+from napari_clickseg.exporting import load_objects, save_objects
 from napari_clickseg.refinement.settings import Method
 
 if TYPE_CHECKING:
@@ -128,6 +130,39 @@ class Navigation(Controller):
             return session.as_python(image)
 
         self.background(write, done)
+
+    def export_objects_to(self, path: str) -> None:
+        """Write the objects of the plane as the ending of the name says."""
+        layer, plane = self.objects_layer, self.plane
+
+        def write() -> str:
+            if layer is None or plane is None:
+                raise SessionError("There is no object yet: click one, then press N.")
+            written = save_objects(path, read_box(layer, plane))
+            return f"Objects written to {', '.join(str(each) for each in written)}."
+
+        self._guarded(lambda: self.say(write()))
+
+    def import_objects_from(self, path: str) -> None:
+        """Take objects of the plane from a file, in the place of what is there."""
+
+        def read() -> None:
+            _, plane = self._open(None)
+            self.make_ready()
+            shape = self.plane_source().shape
+            labels = load_objects(path, shape)
+            if labels.shape != shape:
+                raise SessionError(
+                    f"{path} is of {labels.shape} pixels, the image of {shape}. Choose "
+                    "the file of this image."
+                )
+            self.edit(
+                lambda engine, at, o: engine.set_labels(at, o, labels),
+                plane=plane,
+                answer=False,
+            )
+
+        self._guarded(read)
 
     def image_in_python(self) -> str:
         """Return Python for the plane on screen, in napari's console."""

@@ -15,6 +15,7 @@ from napari_clickseg.cli.convert import convert
 from napari_clickseg.cli.demo import demo
 from napari_clickseg.cli.encode import encode
 from napari_clickseg.cli.evaluate import evaluate
+from napari_clickseg.cli.export import export
 from napari_clickseg.cli.finetune import finetune
 from napari_clickseg.cli.maps import classes, depth, matte
 from napari_clickseg.cli.models import app as models_app
@@ -44,6 +45,7 @@ app.command()(demo)
 app.command()(segment)
 app.command()(propose)
 app.command()(replay)
+app.command()(export)
 app.command()(classes)
 app.command()(matte)
 app.command()(depth)
