@@ -110,7 +110,7 @@ def test_ome_zarr_by_zarr(tmp_path):
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     assert group["labels"].attrs["ome"]["labels"] == ["objects", "others"]
     np.testing.assert_array_equal(group["labels/objects/0"][...], labels)
-    [scales] = group["labels/others"].attrs["ome"]["multiscales"]
+    [scales] = group["labels/objects"].attrs["ome"]["multiscales"]
     place = scales["datasets"][0]["coordinateTransformations"]
     assert place == [{"type": "scale", "scale": [0.5, 0.25]}]
     assert scales["axes"][0] == {"name": "y", "type": "space", "unit": "micrometer"}
