@@ -148,3 +148,30 @@ def test_save_to_a_file(ui, tmp_path):
     path = ui.save(tmp_path / "mine.clickseg")
     session = ClickSession.load(path, discs())
     np.testing.assert_array_equal(session.labels, ui.objects_layer.data)
+
+
+def test_objects_go_out_and_come_back(ui, tmp_path):
+    work(ui)
+    labels = np.array(ui.objects_layer.data)
+    ui.export_objects_to(str(tmp_path / "a.geojson"))
+    assert ui.hint == (f"Objects written to {tmp_path / 'a.geojson'}.", "hint")
+    ui.delete(1)
+    ui.import_objects_from(str(tmp_path / "a.geojson"))
+    np.testing.assert_array_equal(ui.objects_layer.data, labels)
+    ui.undo()
+    assert ui.objects_layer.data[30, 35] == 0
+    ui.import_objects_from(str(tmp_path / "none.json"))
+    assert ui.hint[1] == "error"
+    ui.export_objects_to(str(tmp_path / "a.bmp"))
+    assert "end the name in" in ui.hint[0]
+
+
+def test_copy_as_python(ui):
+    work(ui)
+    copied = []
+    ui.copied.connect(copied.append)
+    ui.act("copy_as_python")
+    [script] = copied
+    assert "s.set_image(viewer.layers['discs'].data" in script
+    assert script == ui.as_python()
+    assert script.count("s.add_click(") == 3

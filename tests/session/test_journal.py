@@ -71,6 +71,7 @@ def work(session):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.timeout(300 + 15 * KILLS)
 def test_killed_at_any_moment(tmp_path):
     """At most the edit in flight is missing, every time."""
     chance, missing, counts = random.Random(KILLS), [], []

@@ -84,8 +84,8 @@ def load_geojson(
     Returns
     -------
     ndarray of int32, shape (H, W)
-        By the measurement ``label``, where all have one of their own; else numbered
-        from 1.
+        By the measurement ``label``, where all have one of their own; else as they
+        come.
 
     Raises
     ------
