@@ -364,12 +364,14 @@ def test_work_is_offered_again(
     first = ui.result.copy()
     ui.commit()
     assert ui.resume_text == ""
-    viewer.layers.clear()
+    for each in napari_layers._ATTACHED.pop(viewer).values():
+        each.close()
     again = ViewerModel()
     try:
         later = open_on(again, task)
         assert later.resume_text.startswith("Take up where you stopped: 1 kept")
         later.resume()
+        assert later.hint[1] == "hint"
         kept = again.layers[f"{ui.noun.capitalize()} 1 of image"]
         np.testing.assert_array_equal(kept.data, first)
         later.reopen(1)

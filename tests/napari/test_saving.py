@@ -12,21 +12,23 @@ from napari_clickseg.models.cache import cache_folder
 
 
 @pytest.fixture
-def next_day():
+def next_day(viewer):
     """Open further viewers, as if napari had been started again."""
     opened = []
 
     def start(image, **keywords):
-        viewer = ViewerModel()
-        viewer.add_image(image, name="discs", **keywords)
-        opened.append(viewer)
-        ui = attach(viewer)
+        for clicks in napari_layers._ATTACHED.pop(viewer, {}).values():
+            clicks.close()
+        other = ViewerModel()
+        other.add_image(image, name="discs", **keywords)
+        opened.append(other)
+        ui = attach(other)
         ui.first_look = "published"
         return ui
 
     yield start
-    for viewer in opened:
-        napari_layers._ATTACHED.pop(viewer)["segmentation"].close()
+    for other in opened:
+        napari_layers._ATTACHED.pop(other)["segmentation"].close()
 
 
 def work(ui):
@@ -44,6 +46,7 @@ def test_take_up_where_you_stopped(ui, viewer, next_day):
     assert later.resume_text == "Take up where you stopped: 2 objects, 1.5 clicks each"
     later.resume()
     assert later.resume_text == ""
+    assert later.hint[1] == "hint"
     np.testing.assert_array_equal(later.objects_layer.data, labels)
     assert str(later.stats) == "2 objects, 1.5 clicks each"
     later.add_click((85, 115))
@@ -73,7 +76,7 @@ def test_nothing_is_kept_when_it_is_not_wanted(ui):
 
 def test_damaged_files_are_no_trouble(ui, next_day):
     work(ui)
-    [path] = cache_folder().glob("sessions/*.clickseg")
+    [path] = cache_folder().glob("sessions/*.journal")
     path.write_bytes(b"not a session")
     later = next_day(discs())
     assert later.resume_text == ""
@@ -87,9 +90,36 @@ def test_a_folder_that_cannot_be_written_is_told(ui, monkeypatch, tmp_path):
     blocked.write_text("")
     monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(blocked))
     ui.points.layer.add([30, 35])
+    assert ui.hint[1] == "error"
+    assert "not on disk" in ui.hint[0]
     ui.act("commit")
     assert ui.objects_layer.data[30, 35] == 1, "the work itself goes on"
-    assert ui.hint[1] == "error"
+    assert ui.hint[1] == "error", "it is told as long as it lasts"
+    blocked.unlink()
+    ui.points.layer.add([30, 120])
+    assert ui.hint[1] == "hint"
+
+
+def test_clicks_in_work_come_back_and_can_be_undone(ui, next_day):
+    work(ui)
+    ui.add_click((30, 120))
+    ui.add_click((30, 125), positive=False)
+    mask = ui.mask
+    later = next_day(discs())
+    assert later.resume_text.endswith("an object in work (2 clicks)")
+    later.resume()
+    np.testing.assert_array_equal(later.mask_layer.data > 0, mask)
+    assert len(later.points.layer.data) == 2
+    later.undo()
+    assert len(later.clicks) == 1
+    for _ in range(2):
+        later.undo()
+    assert later.objects_layer.data.max() == 1
+    later.commit()
+    third = next_day(discs())
+    assert third.resume_text == "", "the other viewer is at work on it"
+    later.close()
+    assert next_day(discs()).resume_text
 
 
 def test_planes_are_kept_one_by_one(viewer, attach_to, next_day):
@@ -100,13 +130,14 @@ def test_planes_are_kept_one_by_one(viewer, attach_to, next_day):
         viewer.dims.set_current_step(0, plane)
         ui.add_click(place)
         ui.commit()
+    labels = np.array(ui.objects_layer.data)
     later = next_day(stack)
     other = later.viewer
     for plane in (0, 1):
         other.dims.set_current_step(0, plane)
         assert "1 object" in later.resume_text
         later.resume()
-    np.testing.assert_array_equal(later.objects_layer.data, ui.objects_layer.data)
+    np.testing.assert_array_equal(later.objects_layer.data, labels)
     assert len(later.stats.objects) == 2
 
 
@@ -117,3 +148,30 @@ def test_save_to_a_file(ui, tmp_path):
     path = ui.save(tmp_path / "mine.clickseg")
     session = ClickSession.load(path, discs())
     np.testing.assert_array_equal(session.labels, ui.objects_layer.data)
+
+
+def test_objects_go_out_and_come_back(ui, tmp_path):
+    work(ui)
+    labels = np.array(ui.objects_layer.data)
+    ui.export_objects_to(str(tmp_path / "a.geojson"))
+    assert ui.hint == (f"Objects written to {tmp_path / 'a.geojson'}.", "hint")
+    ui.delete(1)
+    ui.import_objects_from(str(tmp_path / "a.geojson"))
+    np.testing.assert_array_equal(ui.objects_layer.data, labels)
+    ui.undo()
+    assert ui.objects_layer.data[30, 35] == 0
+    ui.import_objects_from(str(tmp_path / "none.json"))
+    assert ui.hint[1] == "error"
+    ui.export_objects_to(str(tmp_path / "a.bmp"))
+    assert "end the name in" in ui.hint[0]
+
+
+def test_copy_as_python(ui):
+    work(ui)
+    copied = []
+    ui.copied.connect(copied.append)
+    ui.act("copy_as_python")
+    [script] = copied
+    assert "s.set_image(viewer.layers['discs'].data" in script
+    assert script == ui.as_python()
+    assert script.count("s.add_click(") == 3

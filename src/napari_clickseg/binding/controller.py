@@ -24,8 +24,6 @@ from napari_clickseg.binding.writing import (
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_clickseg.session import Change
-
 
 __all__ = ["Controller"]
 
@@ -77,10 +75,6 @@ class Controller(Jobs):
             self._show_marks()
         self.changed.emit()
         self.keep_on_disk(context.engine, report)
-
-    def saved_by(self, change: Change) -> bool:
-        """Whether a change is worth saving: where objects are others now."""
-        return change.labels is not None
 
     def work_there(self, plane: Plane) -> Callable[[], bool]:
         """Return what says, in the worker, that there are objects already."""

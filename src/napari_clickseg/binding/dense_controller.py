@@ -46,8 +46,6 @@ class DenseController(DenseStage):
 
     #: Modes of the task, the first one is usual.
     modes = ("click", "push")
-    #: There is one map with many clicks: it is not kept only when it is done.
-    saves_every = 15.0
 
     def __init__(
         self, viewer: ViewerModel, channel: Channel, shelf: ModelShelf

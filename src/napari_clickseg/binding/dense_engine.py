@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from napari_clickseg.binding.plane_engine import (
     CancelCheck,
     PlaneEngine,
     plane_source,
-    sessions_folder,
 )
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import ClickSegError
+from napari_clickseg.image import ImageSource
 from napari_clickseg.session import Change, ClickSession, SessionStats
 from napari_clickseg.session.dense_session import DenseSession
+from napari_clickseg.session.recovering import Recovered
 
 __all__ = ["DenseEngine"]
 
@@ -46,7 +45,6 @@ class DenseEngine(PlaneEngine[DenseSession]):
         self._told: dict[Plane, dict[int, Any]] = {}
         #: What was painted into the map and is not answered yet.
         self._drawn: dict[Plane, Box] = {}
-        self._saved: dict[Plane, Any] = {}
 
     # ------------------------------------------------------------------- opening
 
@@ -162,46 +160,6 @@ class DenseEngine(PlaneEngine[DenseSession]):
         box = Box.of_shape(self._session(plane).shape)
         return self._restored(plane, options, box)
 
-    def autosave(self, plane: Plane) -> None:
-        """Keep the session of a plane, without its image."""
-        self.keep(plane, self._kept_path(self._session(plane).image))
-
-    def look_for_saved(
-        self,
-        plane: Plane,
-        image: PlaneImage,
-        options: DenseOptions,
-        there: Callable[[], bool],
-    ) -> str:
-        """Return what was kept of this image in words; "" for nothing."""
-        folder = sessions_folder()
-        if there() or not any(folder.glob(f"*-{self.task}.clickseg")):
-            return ""
-        source, choice = plane_source(image), options.model
-        path = self._kept_path(source)
-        if not path.is_file():
-            return ""
-        try:
-            session: Any = ClickSession.load(
-                path,
-                source,
-                model=choice.name,
-                device=choice.device,
-                precision=choice.precision,
-            )
-        except ClickSegError:  # damaged, or of another version: nothing to offer
-            return ""
-        clicks, kept = len(session.clicks), len(session.committed)
-        if not session.in_work and not kept:
-            return ""
-        self._saved[plane] = session
-        told = [f"{clicks} click{'s' if clicks != 1 else ''}"] if clicks else []
-        return " and ".join([*told, *([f"{kept} kept"] if kept else [])]) or "a map"
-
-    def resume(self, plane: Plane, options: DenseOptions) -> DenseReport:
-        """Take up the session that :meth:`look_for_saved` found."""
-        return self._taken_up(plane, self._saved.pop(plane), options)
-
     def load(
         self, plane: Plane, image: PlaneImage, options: DenseOptions, path: Path
     ) -> DenseReport:
@@ -209,7 +167,9 @@ class DenseEngine(PlaneEngine[DenseSession]):
         session: Any = ClickSession.load(
             path, plane_source(image), model=self._model(options.model)
         )
-        return self._taken_up(plane, session, options)
+        if self.keeps:
+            session.keep_journal()
+        return self._take_up(plane, session, options)
 
     # ---------------------------------------------------------------------- parts
 
@@ -222,18 +182,30 @@ class DenseEngine(PlaneEngine[DenseSession]):
         made: DenseSession = session
         return made
 
-    def _taken_up(
+    def _recovered(
+        self, recovered: Recovered, source: ImageSource, options: DenseOptions
+    ) -> DenseSession:
+        record, model = recovered.record(), self._model(options.model)
+        session = DenseSession.of_record(record, model, "auto", "auto")
+        session.resume_record(record, source)
+        return session
+
+    def _in_words(self, recovered: Recovered) -> str:
+        state: Any = recovered.state
+        clicks, kept = len(state.draft.clicks), len(state.results)
+        told = [f"{clicks} click{'s' if clicks != 1 else ''}"] if clicks else []
+        return " and ".join([*told, *([f"{kept} kept"] if kept else [])]) or "a map"
+
+    def _take_up(
         self, plane: Plane, session: Any, options: DenseOptions
     ) -> DenseReport:
-        """Go on with a session from a file."""
+        if (old := self._sessions.get(plane)) is not None:
+            old.stop_journal()
         self._sessions[plane] = session
         self._shown[plane] = None  # as on screen now, not as it was then
         self._models[plane] = None  # the dock's, whatever it was then
         self._prepare(plane, options)
         return self.whole(plane, options)
-
-    def _kept_path(self, image: Any) -> Path:
-        return sessions_folder() / f"{image.signature()}-{self.task}.clickseg"
 
     def _prepare(self, plane: Plane, options: DenseOptions) -> None:
         """Give the session its model, its mode and its settings."""

@@ -11,18 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.binding.marking import mark_of
-from napari_clickseg.binding.plane_engine import (
-    PlaneEngine,
-    plane_source,
-    sessions_folder,
-)
+from napari_clickseg.binding.plane_engine import PlaneEngine, plane_source
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import ClickSegError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.session import PROPOSER, Change, ClickSession, SessionStats
+from napari_clickseg.session.base import stats_of
+from napari_clickseg.session.recovering import Recovered
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
@@ -43,7 +40,6 @@ class Engine(PlaneEngine[ClickSession]):
 
     def __init__(self, shelf: ModelShelf, tell: Tell) -> None:
         super().__init__(shelf, tell)
-        self._saved: dict[Plane, ClickSession] = {}
         self._floor: int | None = None
 
     # ------------------------------------------------------------------- opening
@@ -174,63 +170,45 @@ class Engine(PlaneEngine[ClickSession]):
         )
         return self._report(plane, change, options)
 
-    def autosave(self, plane: Plane) -> None:
-        """Keep the session of a plane, without its image."""
-        self.keep(plane, _saved_path(self._session(plane).image))
-
-    def look_for_saved(
-        self,
-        plane: Plane,
-        image: PlaneImage,
-        options: Options,
-        there: Callable[[], bool],
-    ) -> str:
-        """Return what was kept of this image in words; "" for nothing.
-
-        Nothing is offered where ``there`` says that there are objects already.
-        """
-        if not any(sessions_folder().glob("*.clickseg")):
-            return ""
-        source, choice = plane_source(image), options.model
-        path = _saved_path(source)
-        if not path.is_file() or there():
-            return ""
-        try:
-            session = ClickSession.load(
-                path,
-                source,
-                model=choice.name,
-                device=choice.device,
-                precision=choice.precision,
-            )
-        except ClickSegError:  # damaged, or of another version: nothing to offer
-            return ""
-        if not session.objects and not session.in_work:
-            return ""
-        self._saved[plane] = session
-        return str(session.stats)
-
     def load(
         self, plane: Plane, image: PlaneImage, options: Options, path: Path
     ) -> Report:
         """Take up a session from a file."""
         choice = options.model
-        self._saved[plane] = ClickSession.load(
+        session = ClickSession.load(
             path,
             plane_source(image),
             model=choice.name,
             device=choice.device,
             precision=choice.precision,
         )
-        return self.resume(plane, options)
+        if self.keeps:
+            session.keep_journal()
+        return self._take_up(plane, session, options)
 
     def use_settings(self, plane: Plane, settings: PredictionSettings) -> None:
         """Look at the image in another way from the next answer on."""
         self._session(plane).settings = settings
 
-    def resume(self, plane: Plane, options: Options) -> Report:
-        """Take up the session that :meth:`look_for_saved` found."""
-        session = self._saved.pop(plane)
+    # ---------------------------------------------------------------------- parts
+
+    def _recovered(
+        self, recovered: Recovered, source: ImageSource, options: Options
+    ) -> ClickSession:
+        choice, record = options.model, recovered.record()
+        session = ClickSession(
+            choice.name,
+            choice.device,
+            precision=choice.precision,
+            settings=record.settings,
+            **record.options,
+        )
+        session.resume_record(record, source)
+        return session
+
+    def _take_up(self, plane: Plane, session: Any, options: Options) -> Report:
+        if (old := self._sessions.get(plane)) is not None:
+            old.stop_journal()
         self._sessions[plane] = session
         self._shown[plane] = None  # as on screen now, not as it was then
         self._models.pop(plane, None)
@@ -239,7 +217,15 @@ class Engine(PlaneEngine[ClickSession]):
             taken_up=(session.settings, session.refinement),
         )
 
-    # ---------------------------------------------------------------------- parts
+    def _in_words(self, recovered: Recovered) -> str:
+        stats = stats_of(recovered.state)
+        clicks = stats.current_clicks
+        work = "" if recovered.state.draft.blank else "an object in work"
+        if clicks:
+            work += f" ({clicks} click{'s' if clicks != 1 else ''})"
+        if not recovered.state.objects:
+            return work
+        return f"{stats}, {work}" if work else str(stats)
 
     def _count_from(self, labels: Any) -> None:
         """Look once what ids there are on planes that are not open."""
@@ -290,7 +276,3 @@ class Engine(PlaneEngine[ClickSession]):
             settled=session.settled,
             model=self._shelf.facts(options.model),
         )
-
-
-def _saved_path(image: ImageSource) -> Path:
-    return sessions_folder() / f"{image.signature()}.clickseg"

@@ -149,6 +149,9 @@ class ImageJobs(ImageStage, Generic[E]):
         """Let go of the viewer and of all work."""
         self._channel.close()
         super().close()
+        for context in self._contexts.values():
+            engine: Any = context.engine
+            engine.close()
         self._contexts.clear()
 
     # ----------------------------------------------------------------------- jobs
@@ -232,7 +235,9 @@ class ImageJobs(ImageStage, Generic[E]):
                 if jobs is not None:
                     jobs.tell_busy(text, part)
 
-            context = self._contexts[image] = Context(self.new_engine(tell))
+            engine: Any = self.new_engine(tell)
+            engine.keeps = getattr(self, "autosaves", True)
+            context = self._contexts[image] = Context(engine)
         return context
 
     def _open(self, plane: Plane | None) -> tuple[Context[E], Plane]:
@@ -340,7 +345,9 @@ class ImageJobs(ImageStage, Generic[E]):
         return self._channel.queues
 
     def _image_replaced(self, image: Image) -> None:
-        self._contexts.pop(image, None)
+        if (old := self._contexts.pop(image, None)) is not None:
+            engine: Any = old.engine
+            self._channel.chore(lambda _: engine.close())
         self._channel.make_stale()
         self.image_layer = None
         self.set_image_layer(image)

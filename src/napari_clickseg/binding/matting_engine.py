@@ -154,11 +154,11 @@ class MattingEngine(DenseEngine):
 
     # ---------------------------------------------------------------------- parts
 
-    def _taken_up(
+    def _take_up(
         self, plane: Plane, session: Any, options: DenseOptions
     ) -> DenseReport:
         self._new_outline(plane, session.image)
-        return super()._taken_up(plane, session, options)
+        return super()._take_up(plane, session, options)
 
     def _new_outline(self, plane: Plane, image: Any) -> None:
         outline = ClickSession()  # its model is chosen when it is asked

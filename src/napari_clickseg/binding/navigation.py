@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from psygnal import Signal
 
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.hooks import camera_of
+from napari_clickseg.binding.writing import read_box
 from napari_clickseg.errors import SessionError
+from napari_clickseg.exporting import load_objects, save_objects
 from napari_clickseg.refinement.settings import Method
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ RADIUS_STEP = 1.25
 class Navigation(Controller):
     """Actions without arguments; none of them waits or raises."""
 
+    #: Emitted with a text that belongs into the clipboard.
+    copied = Signal(str)
     _last_method: Method = "g-brs-bmconv"
 
     def act(self, action: str) -> None:
@@ -103,6 +108,71 @@ class Navigation(Controller):
         self.edit(
             lambda engine, plane, o: engine.call(plane, o, "discard"), answer=False
         )
+
+    def _act_copy_as_python(self) -> None:
+        """Put a script of what was done on this plane where it can be pasted from."""
+        image = self.image_in_python()
+
+        def done(job: Job) -> None:
+            if job.error is not None:
+                self.failed(job.error)
+            else:
+                self.copied.emit(job.value)
+                self.say("Copied: paste it into an editor or napari's console.")
+
+        context, plane = self._open(None)
+        engine = context.engine
+
+        def write() -> str:
+            session = engine.session(plane)
+            if session is None:
+                raise SessionError("There is nothing here yet: click an object first.")
+            return session.as_python(image)
+
+        self.background(write, done)
+
+    def export_objects_to(self, path: str) -> None:
+        """Write the objects of the plane as the ending of the name says."""
+        layer, plane = self.objects_layer, self.plane
+
+        def write() -> str:
+            if layer is None or plane is None:
+                raise SessionError("There is no object yet: click one, then press N.")
+            written = save_objects(path, read_box(layer, plane))
+            return f"Objects written to {', '.join(str(each) for each in written)}."
+
+        self._guarded(lambda: self.say(write()))
+
+    def import_objects_from(self, path: str) -> None:
+        """Take objects of the plane from a file, in the place of what is there."""
+
+        def read() -> None:
+            _, plane = self._open(None)
+            self.make_ready()
+            shape = self.plane_source().shape
+            labels = load_objects(path, shape)
+            if labels.shape != shape:
+                raise SessionError(
+                    f"{path} is of {labels.shape} pixels, the image of {shape}. Choose "
+                    "the file of this image."
+                )
+            self.edit(
+                lambda engine, at, o: engine.set_labels(at, o, labels),
+                plane=plane,
+                answer=False,
+            )
+
+        self._guarded(read)
+
+    def image_in_python(self) -> str:
+        """Return Python for the plane on screen, in napari's console."""
+        layer, plane = self.image_layer, self.plane
+        if layer is None or plane is None or self.use_channels:
+            return "image"
+        if plane.ndim == 2:
+            return f"viewer.layers[{layer.name!r}].data"
+        at = (":" if a in plane.axes else str(i) for a, i in enumerate(plane.fixed))
+        return f"viewer.layers[{layer.name!r}].data[{', '.join(at)}]"
 
     def _act_next_object(self) -> None:
         self._step_object(1)

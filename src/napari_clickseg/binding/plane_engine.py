@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,12 @@ from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
 from napari_clickseg.errors import ClickSegError, SessionError
 from napari_clickseg.image import ImageSource
-from napari_clickseg.models.cache import cache_folder
 from napari_clickseg.session import Change, ClickSession
+from napari_clickseg.session.frames import in_use
+from napari_clickseg.session.journal import journals_of, sessions_folder
+from napari_clickseg.session.recovering import Recovered, read_journal
 
-__all__ = ["CancelCheck", "PlaneEngine", "plane_source", "sessions_folder"]
+__all__ = ["CancelCheck", "PlaneEngine", "plane_source"]
 
 CancelCheck = Callable[[], bool]
 S = TypeVar("S", bound=ClickSession)
@@ -37,12 +40,18 @@ class PlaneEngine(Generic[S]):
         self._shelf = shelf
         self._tell = tell
         self._sessions: dict[Plane, S] = {}
+        # Whoever forgets this engine lets go of its journals.
+        weakref.finalize(self, _stop_journals, self._sessions)
         self._models: dict[Plane, Any] = {}
         self._shown: dict[Plane, Any] = {}
         #: Planes as they were shown last, and with which contrast.
         self._sources: dict[Plane, tuple[Any, ImageSource]] = {}
         #: Planes that no session can work on, and why.
         self._refused: dict[Plane, ClickSegError] = {}
+        #: Work of last time that nobody has taken up yet.
+        self._saved: dict[Plane, tuple[Path, Recovered, ImageSource]] = {}
+        #: Whether edits are written to a journal.
+        self.keeps = True
         #: Set from the dock while a download runs.
         self.stop_loading = False
 
@@ -66,7 +75,8 @@ class PlaneEngine(Generic[S]):
         return known[1]
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything; journals are let go."""
+        _stop_journals(self._sessions)
         self._sessions.clear()
         self._models.clear()
 
@@ -121,23 +131,66 @@ class PlaneEngine(Generic[S]):
         """Write the session of a plane to a file of the user's choice."""
         return self._session(plane).save(path)
 
-    def keep(self, plane: Plane, path: Path) -> None:
-        """Keep the session of a plane where it is looked for, without its image.
+    def keep_journals(self, on: bool) -> None:
+        """Write edits to journals, or do so no more."""
+        self.keeps = on
+        for session in self._sessions.values():
+            if on and session.journal is None:
+                session.keep_journal()
+            elif not on:
+                session.stop_journal()
 
-        Raises
-        ------
-        SessionError
-            If the folder cannot be written to.
+    def check_journal(self, plane: Plane) -> str:
+        """Have the newest edits on disk; returns why they are not, or ""."""
+        session = self._sessions.get(plane)
+        journal = None if session is None else session.journal
+        if journal is None:
+            return ""
+        journal.sync()
+        return journal.trouble
+
+    def look_for_saved(
+        self, plane: Plane, image: PlaneImage, there: Callable[[], bool]
+    ) -> str:
+        """Return what the newest journal of this image holds, in words; "" for nothing.
+
+        Nothing is offered where ``there`` says that there is work already. A journal
+        that another process (or viewer) writes is left alone.
         """
-        session = self._session(plane)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SessionError(
-                f"Your work cannot be kept in {path.parent} ({error.strerror}): set "
-                "NAPARI_CLICKSEG_CACHE to another folder, or switch autosave off."
-            ) from error
-        session.save(path, image=False)
+        folder = sessions_folder()
+        if not any(folder.glob("*.journal")):
+            return ""
+        source = plane_source(image)
+        journals = journals_of(folder, f"{source.signature()}-{self.task}")
+        if not journals or there():
+            return ""
+        found: list[tuple[Path, Recovered]] = []
+        for path in journals:
+            if in_use(path):
+                continue
+            try:
+                recovered = read_journal(path)
+            except ClickSegError:  # damaged, or of another version: nothing to offer
+                continue
+            if not recovered.blank:
+                found.append((path, recovered))
+            if found and found[-1][1].complete:
+                break
+        if not found:
+            return ""
+        path, recovered = found[-1] if found[-1][1].complete else found[0]
+        self._saved[plane] = path, recovered, source
+        return self._in_words(recovered)
+
+    def resume(self, plane: Plane, options: Any) -> Any:
+        """Take up what :meth:`look_for_saved` found, and go on with its journal."""
+        path, recovered, source = self._saved.pop(plane)
+        session = self._recovered(recovered, source, options)
+        if self.keeps:
+            session.resume_journal(recovered, path)
+        else:
+            session.take_up(recovered)
+        return self._take_up(plane, session, options)
 
     def load_model(self, options: Any) -> Any:
         """Return the model."""
@@ -155,6 +208,8 @@ class PlaneEngine(Generic[S]):
             raise
 
     def _begun(self, plane: Plane, image: PlaneImage, session: S) -> None:
+        if self.keeps:
+            session.keep_journal()
         self._sessions[plane] = session
         self._shown[plane] = image.contrast
 
@@ -174,6 +229,23 @@ class PlaneEngine(Generic[S]):
 
     # ------------------------------------------------- what the subclass makes of it
 
+    #: What clicks mean.
+    task = "segmentation"
+
+    def _recovered(
+        self, recovered: Recovered, source: ImageSource, options: Any
+    ) -> Any:
+        """Return a session as a journal says, before its history is taken up."""
+        raise NotImplementedError
+
+    def _take_up(self, plane: Plane, session: Any, options: Any) -> Any:
+        """Put a session in the place of the plane's own."""
+        raise NotImplementedError
+
+    def _in_words(self, recovered: Recovered) -> str:
+        """Say what a journal holds."""
+        raise NotImplementedError
+
     def _prepare(self, plane: Plane, options: Any) -> None:
         """Give the session its model and its settings."""
         raise NotImplementedError
@@ -183,9 +255,9 @@ class PlaneEngine(Generic[S]):
         raise NotImplementedError
 
 
-def sessions_folder() -> Path:
-    """Return where work is kept."""
-    return cache_folder() / "sessions"
+def _stop_journals(sessions: dict[Plane, Any]) -> None:
+    for session in sessions.values():
+        session.stop_journal()
 
 
 def plane_source(image: PlaneImage) -> ImageSource:

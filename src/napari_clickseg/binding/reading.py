@@ -97,6 +97,12 @@ class Reading(Navigation):
         choices = replace(self.choices, refinement=new)
         self._in_owner(lambda: self.use_choices(choices, ask=False))
 
+    def as_python(self) -> str:
+        """Return a script that does again what was done on the plane on screen."""
+        image = self._in_owner(self.image_in_python)
+        script: str = self.session.as_python(image)
+        return script
+
     @property
     def usual_radius(self) -> float:
         """How far a click reaches that has no radius of its own, in image pixels."""

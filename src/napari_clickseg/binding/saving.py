@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
@@ -16,23 +15,34 @@ if TYPE_CHECKING:
 
 __all__ = ["Saving"]
 
-#: Changes after which the session is written.
-WORTH_SAVING = frozenset({"commit", "delete", "undo", "redo", "labels"})
-
 
 class Saving(Waiting[E], Generic[E]):
-    """Autosave and resume; the file is named by what the plane holds.
+    """Journals and taking up again; a journal is named by what the plane holds.
 
     Those who inherit call :meth:`keep_on_disk` with what was shown, and
     :meth:`look_for_saved` when a plane is on screen.
     """
 
-    #: Whether work is kept on disk.
-    autosaves = True
-    #: Seconds after which answers between such changes are written, too; None: never.
-    saves_every: float | None = None
+    _autosaves = True
     _looking = False
-    _last_saved = 0.0
+    _trouble = ""
+
+    def say(self, text: str, kind: str = "hint") -> None:
+        """Put a sentence into the status line; that edits are not kept goes before."""
+        if kind == "hint" and self._trouble:
+            text, kind = self._trouble, "error"
+        super().say(text, kind)
+
+    @property
+    def autosaves(self) -> bool:
+        """Whether work is kept on disk."""
+        return self._autosaves
+
+    @autosaves.setter
+    def autosaves(self, on: bool) -> None:
+        self._autosaves = on
+        for context in list(getattr(self, "_contexts", {}).values()):
+            self._channel.chore(partial(_keep_journals, context.engine, on))
 
     @property
     def resume_text(self) -> str:
@@ -59,20 +69,11 @@ class Saving(Waiting[E], Generic[E]):
         self.ask(plane)
 
     def keep_on_disk(self, engine: Any, report: Any) -> None:
-        """Write the session of a plane where what happened is worth it."""
-        change, plane = report.change, report.plane
-        if not self.autosaves or change is None:
-            return
-        now = time.monotonic()
-        due = (
-            self.saves_every is not None
-            and report.settled
-            and report.drafted
-            and now - self._last_saved > self.saves_every
-        )
-        if due or (change.kind in WORTH_SAVING and self.saved_by(change)):
-            self._last_saved = now
-            self._channel.chore(lambda _: engine.autosave(plane), self._told)
+        """Say, as long as it is so, that edits of a plane are not on disk."""
+        if self.autosaves and report.change is not None:
+            self._channel.chore(
+                lambda _: engine.check_journal(report.plane), self._told
+            )
 
     def look_for_saved(self) -> None:
         """See whether there is something of the plane on screen on disk."""
@@ -88,20 +89,15 @@ class Saving(Waiting[E], Generic[E]):
         ):
             return
         there = self.work_there(plane)
-        source, options = self.plane_source(), self.current_options()
+        source = self.plane_source()
         engine: Any = context.engine
         self._looking = True
         self._channel.chore(
-            lambda _: engine.look_for_saved(plane, source, options, there),
+            lambda _: engine.look_for_saved(plane, source, there),
             self._looked(engine, plane),
         )
 
     # ------------------------------------------------- what the subclass makes of it
-
-    def saved_by(self, change: Any) -> bool:
-        """Whether a change of such a kind is worth it."""
-        del change
-        return True
 
     def work_there(self, plane: Plane) -> Callable[[], bool]:
         """Return what says, in the worker, that there is work on the plane already."""
@@ -127,3 +123,13 @@ class Saving(Waiting[E], Generic[E]):
     def _told(self, job: Job) -> None:
         if job.error is not None:
             self.failed(job.error)
+            return
+        before, self._trouble = self._trouble, job.value
+        if self._trouble:
+            self.say(self._trouble, "error")
+        elif before:
+            self.say("All your edits are on disk again.")
+
+
+def _keep_journals(engine: Any, on: bool, _cancelled: Callable[[], bool]) -> None:
+    engine.keep_journals(on)

@@ -15,10 +15,12 @@ from napari_clickseg.cli.convert import convert
 from napari_clickseg.cli.demo import demo
 from napari_clickseg.cli.encode import encode
 from napari_clickseg.cli.evaluate import evaluate
+from napari_clickseg.cli.export import export
 from napari_clickseg.cli.finetune import finetune
 from napari_clickseg.cli.maps import classes, depth, matte
 from napari_clickseg.cli.models import app as models_app
 from napari_clickseg.cli.propose import propose
+from napari_clickseg.cli.replay import replay
 from napari_clickseg.cli.segment import segment
 from napari_clickseg.cli.store import app as store_app
 from napari_clickseg.cli.train import train
@@ -42,6 +44,8 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(segment)
 app.command()(propose)
+app.command()(replay)
+app.command()(export)
 app.command()(classes)
 app.command()(matte)
 app.command()(depth)

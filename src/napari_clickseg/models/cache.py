@@ -32,6 +32,19 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("napari-clickseg"))
 
 
+def data_folder() -> Path:
+    """Return the folder for work of the user's, which no cleaning of caches removes.
+
+    It is ``NAPARI_CLICKSEG_CACHE`` where that is set, else the user's data folder.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE, "").strip()
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("napari-clickseg", appauthor=False))
+
+
 def models_folder() -> Path:
     """Return the folder for weight files (it may not exist yet)."""
     return cache_folder() / "models"

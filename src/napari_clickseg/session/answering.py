@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from napari_clickseg.prediction.settings import (
 from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session.refining import (
     Disobeyed,
+    How,
     Refinement,
     as_refinement,
     in_use,
@@ -203,6 +205,18 @@ class Asking:
         self._told = told
         self.seconds = 0.0
         self.notices: tuple[str, ...] = ()
+
+    @property
+    def how(self) -> How:
+        """Where the model looks now, and how answers are refined."""
+        return How(self._answering.settings, self._answering.refinement)
+
+    def use(self, how: How) -> None:
+        """Ask from now on as was asked before, but without a time budget."""
+        self._answering.settings = how.settings
+        refinement = replace(how.refinement, time_budget=None)
+        if refinement != self._answering.refinement:
+            self._answering.refinement = refinement
 
     def __call__(
         self,

@@ -230,22 +230,7 @@ class SessionBase(SessionOptions):
     @property
     def stats(self) -> SessionStats:
         """Clicks and seconds for each object."""
-        state = self.state
-        made = sorted(
-            (each for each in state.objects.values() if each.drafts),
-            key=lambda each: each.time,
-        )
-        return SessionStats(
-            tuple(
-                ObjectStats(each.label, each.clicks, each.seconds, each.area)
-                for each in made
-            ),
-            current_clicks=len(state.draft.clicks),
-            proposed=sum(
-                bool(each.proposed_by) and not each.drafts
-                for each in state.objects.values()
-            ),
-        )
+        return stats_of(self.state)
 
     @property
     def change(self) -> Change:
@@ -354,6 +339,25 @@ class SessionBase(SessionOptions):
             source = source.shown(notes["contrast"], notes["channels"])
         self._image, self._image_notes = source, notes
         self.resume(record.state, record.notices)
+
+
+def stats_of(state: State) -> SessionStats:
+    """Return clicks and seconds for each object of a state."""
+    made = sorted(
+        (each for each in state.objects.values() if each.drafts),
+        key=lambda each: each.time,
+    )
+    return SessionStats(
+        tuple(
+            ObjectStats(each.label, each.clicks, each.seconds, each.area)
+            for each in made
+        ),
+        current_clicks=len(state.draft.clicks),
+        proposed=sum(
+            bool(each.proposed_by) and not each.drafts
+            for each in state.objects.values()
+        ),
+    )
 
 
 def _same_image(image: Any, notes: dict[str, Any]) -> ImageSource:

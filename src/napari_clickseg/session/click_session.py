@@ -13,19 +13,23 @@ from napari_clickseg.session import file as session_file
 from napari_clickseg.session.answering import Answering
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.clicking import begun
+from napari_clickseg.session.edits import Edit
+from napari_clickseg.session.frames import is_frame_file
+from napari_clickseg.session.keeping import KeptSession
 from napari_clickseg.session.masks import as_mask
 from napari_clickseg.session.patches import Patch
-from napari_clickseg.session.proposing import ProposingSession
-from napari_clickseg.session.replaying import replayed
+from napari_clickseg.session.recovering import read_journal
+from napari_clickseg.session.replaying import redone, replayed
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Prepared
     from napari_clickseg.models.model import Model
+    from napari_clickseg.session.file import SessionRecord
 
 __all__ = ["ClickSession"]
 
 
-class ClickSession(ProposingSession):
+class ClickSession(KeptSession):
     """Segment the objects of one image by clicks.
 
     Parameters
@@ -104,6 +108,7 @@ class ClickSession(ProposingSession):
         """
         state = self.state
         patch = as_mask(mask, self.shape, box)
+        edit = Edit("mask", patch=patch, whole=box is None)
         if box is not None:
             old = self.mask_of(state.draft)
             whole = old.box.union(box)
@@ -111,7 +116,7 @@ class ClickSession(ProposingSession):
             values[box.relative_to(whole).slices] = patch.values
             patch = Patch(whole, values)
         draft = begun(state.draft.with_mask(patch))
-        return self._moments.record("mask", replace(state, draft=draft))
+        return self._moments.record("mask", replace(state, draft=draft), edit=edit)
 
     def start_from_model(
         self, *, predict: bool = True, settle: bool | None = None
@@ -146,7 +151,10 @@ class ClickSession(ProposingSession):
         if predict:
             draft = draft.answered(asking, settle is not False, self.visible)
         return self._moments.record(
-            "automatic", replace(state, draft=draft), asking=asking
+            "automatic",
+            replace(state, draft=draft),
+            asking=asking,
+            edit=Edit("automatic"),
         )
 
     # -- encoding ahead of time --------------------------------------------------
@@ -219,8 +227,7 @@ class ClickSession(ProposingSession):
 
     def undo(self) -> Change | None:
         """Take back the newest edit, commit or mask; None where there is none."""
-        undone = self._moments.history.undo()
-        return self._moments.tell("undo") if undone else None
+        return self._moments.step("undo", back=True)
 
     def redo(self, branch: int | None = None) -> Change | None:
         """Bring back what undo took; None where there is nothing.
@@ -231,8 +238,7 @@ class ClickSession(ProposingSession):
             Where edits were made after an undo, several futures lead on from
             here; default: the one last left.
         """
-        redone = self._moments.history.redo(branch)
-        return self._moments.tell("redo") if redone else None
+        return self._moments.step("redo", back=False, branch=branch)
 
     # -- file ------------------------------------------------------------------
 
@@ -269,10 +275,13 @@ class ClickSession(ProposingSession):
     ) -> ClickSession:
         """Read a session from a file; its history begins here.
 
+        A journal (see :meth:`keep_journal`) comes back with its history, and waits for
+        the answer to the clicks in work: call :meth:`update`.
+
         Parameters
         ----------
         path : str or Path
-            A file that :meth:`save` wrote.
+            A file that :meth:`save` wrote, or a journal.
         image : array-like, optional
             The image it was made with; default: the one in the file, if there
             is one. Without an image, masks and labels can be read but not
@@ -289,13 +298,29 @@ class ClickSession(ProposingSession):
         """
         from napari_clickseg.session import dense_file
 
-        if dense_file.holds(Path(path)):
+        path, recovered = Path(path).expanduser(), None
+        if is_frame_file(path):
+            recovered = read_journal(path)
+            record = recovered.record()
+        elif dense_file.holds(path):
+            record = dense_file.read(path)
+        else:
+            record = session_file.read(path)
+        made = cls._of_record(record, model, device, precision)
+        made.resume_record(record, image)
+        if recovered is not None:
+            made.take_up(recovered)
+        return made
+
+    @classmethod
+    def _of_record(
+        cls, record: SessionRecord, model: Any, device: str, precision: str
+    ) -> ClickSession:
+        """Return a session with the model and the options of a file."""
+        if record.options["task"] != "segmentation":
             from napari_clickseg.session.dense_session import DenseSession
 
-            return DenseSession.load(
-                path, image, model=model, device=device, precision=precision
-            )
-        record = session_file.read(Path(path))
+            return DenseSession.of_record(record, model, device, precision)
         answering = Answering(
             record.model["source"] if model is None else model,
             device,
@@ -304,9 +329,7 @@ class ClickSession(ProposingSession):
             # A model that is not on this machine is no reason not to look.
             check=model is not None,
         )
-        session = cls(answering, **record.options)
-        session.resume_record(record, image)
-        return session
+        return cls(answering, **record.options)
 
     def replay(
         self,
@@ -317,13 +340,14 @@ class ClickSession(ProposingSession):
         cancelled: Callable[[], bool] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> ClickSession:
-        """Make all clicks again, with this or another model, in a new session.
+        """Make all edits again, with this or another model, in a new session.
 
-        With the same model, device, precision and refinement each object gets the
-        same mask, unless a time budget cut its refinement short.
-        Pixels that several objects claim are shared out anew, in the order of
-        the last commits: they may fall to another object than before where one
-        was opened again, deleted or painted on in between.
+        With the same model, device and precision on the same machine the labels are the
+        same, unless a time budget cut a refinement short or the model was changed in
+        between. What was undone is not made again. Each answer is asked for with the
+        settings of that time.
+        A session from a file of an older version, which does not hold its edits, makes
+        its objects again in the order of their last commits.
 
         Parameters
         ----------
@@ -334,22 +358,20 @@ class ClickSession(ProposingSession):
         cancelled : callable, optional
             Asked between passes of the model; True stops.
         progress : callable, optional
-            Called with the number of objects done and of all.
+            Called with the number of commits done and of all.
 
         Returns
         -------
         ClickSession
-            With the same image, clicks and masks set by hand; objects that
-            nobody clicked are taken over, others committed in the same order.
+            With the same image; objects that nobody clicked are taken over.
         """
         answering = self._answering.another(model, device, precision)
         again = type(self)(answering, **self.options)
         again.set_image(self.image)
         again.visible = self.visible
         ask = again.asking(cancelled)
-        # Nobody waits here: each answer is refined to its end.
-        again.refinement = replace(self.refinement, time_budget=None)
-        state, notices = replayed(self.state, ask, again.mask_of, progress)
-        again.refinement = self.refinement
-        again.resume(state, (*ask.notices, *notices))
-        return again
+        begun, notices = replayed(self._moments.origin, ask, again.mask_of)
+        state, more = redone(begun, self.edits, ask, again.mask_of, progress)
+        again.settings, again.refinement = self.settings, self.refinement
+        again.resume(state, (*ask.notices, *notices, *more))
+        return again.with_past(begun, self.edits)

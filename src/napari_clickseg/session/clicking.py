@@ -25,6 +25,7 @@ from napari_clickseg.refinement.settings import RADIUS_PART
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.committing import CommittingSession
 from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.edits import Edit
 
 
 class ClickingSession(CommittingSession):
@@ -207,7 +208,12 @@ class ClickingSession(CommittingSession):
         asking = self.asking()
         if predict:
             draft = draft.answered(asking, settle is not False, self.visible)
-        return self._moments.record(kind, replace(state, draft=draft), asking=asking)
+        return self._moments.record(
+            kind,
+            replace(state, draft=draft),
+            asking=asking,
+            edit=Edit(kind, click=edit),
+        )
 
     def _ready(self, draft: Draft) -> Draft:
         """Return a draft that is about to be edited."""

@@ -11,6 +11,7 @@ from napari_clickseg.errors import MaskError, SessionError
 from napari_clickseg.session.base import SessionBase
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.edits import Edit
 from napari_clickseg.session.masks import as_labels
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.objects import (
@@ -81,6 +82,13 @@ class CommittingSession(SessionBase):
             State(Draft(), state.objects.committed(new)),
             label=label,
             asking=asking,
+            edit=Edit(
+                "commit",
+                now,
+                label=label,
+                overlap=policy,
+                steps=tuple(replace(step, prediction=None) for step in draft.steps),
+            ),
         )
         return label
 
@@ -105,13 +113,15 @@ class CommittingSession(SessionBase):
             )
         opened = self._object(state, label)
         new = State(opened.reopened(), state.objects.without(opened.label))
-        return self._moments.record("reopen", new, label=opened.label)
+        edit = Edit("reopen", label=opened.label)
+        return self._moments.record("reopen", new, label=opened.label, edit=edit)
 
     def discard(self) -> Change:
         """Drop the object in work; an opened one goes back as it was."""
         if self.state.draft.blank:
             return self._moments.tell("discard")
-        return self._moments.record("discard", self.state.put_back())
+        back = self.state.put_back()
+        return self._moments.record("discard", back, edit=Edit("discard"))
 
     def delete(self, label: int) -> Change:
         """Remove a committed object.
@@ -123,7 +133,8 @@ class CommittingSession(SessionBase):
         """
         gone = self._object(self.state, label).label
         new = replace(self.state, objects=self.state.objects.without(gone))
-        return self._moments.record("delete", new, label=gone)
+        edit = Edit("delete", label=gone)
+        return self._moments.record("delete", new, label=gone, edit=edit)
 
     def set_labels(self, labels: Any, *, box: Box | None = None) -> Change:
         """Take over a label image, or what was painted into a part of it.
@@ -144,7 +155,9 @@ class CommittingSession(SessionBase):
         """
         patch = as_labels(labels, self.shape, box)
         objects = self.state.objects.repainted(patch)
-        return self._moments.record("labels", replace(self.state, objects=objects))
+        edit = Edit("labels", patch=patch, whole=box is None)
+        new = replace(self.state, objects=objects)
+        return self._moments.record("labels", new, edit=edit)
 
     def _object(self, state: State, label: int) -> SegmentedObject:
         if check_label(label) not in state.objects:

@@ -168,6 +168,11 @@ class DenseAsking(Asking):
         super().__init__(answering, image, told, cancelled)
         self._task_in = task_in
 
+    @property
+    def how(self) -> None:  # type: ignore[override]
+        """Not kept: maps are asked again with the settings that the session has."""
+        return None
+
     def __call__(  # type: ignore[override]
         self,
         clicks: Clicks,

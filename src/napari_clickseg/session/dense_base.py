@@ -166,6 +166,8 @@ class DenseBase(ClickSession):
         self._notices = list(notices)
         self._planes: dict[str, tuple[object, NDArray[Any]]] = {}
         self._moments = DenseMoments(state, self.mask_of)
+        if self._folder is not None:
+            self._begin_journal()
 
     def asking(self, cancelled: Callable[[], bool] | None = None) -> DenseAsking:
         """Return what asks the model about the image."""
@@ -265,6 +267,10 @@ class DenseBase(ClickSession):
         self._no("prepare", "What no click changes is computed once for an image.")
 
     # -- parts ------------------------------------------------------------------
+
+    @property
+    def _task_name(self) -> str:
+        return self._options.name
 
     def _checked(self, click: Click) -> Click:
         if self.mode == "stroke":

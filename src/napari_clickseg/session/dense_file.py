@@ -57,8 +57,8 @@ def write(record: SessionRecord, path: Path) -> Path:
         "model": record.model,
         "notices": record.notices,
         "stats": record.stats,
-        "draft": _pack_draft(state.draft, arrays),
-        "results": [_pack_result(each, arrays) for each in state.results.values()],
+        "draft": pack_draft(state.draft, arrays),
+        "results": [pack_result(each, arrays) for each in state.results.values()],
     }
     return write_archive(path, {TEXT: head, _OWN: text}, arrays)
 
@@ -88,7 +88,7 @@ def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
     given = dict(text["settings"])
     if given["at"] is not None:
         given["at"] = tuple(given["at"])
-    results = [_unpack_result(each, arrays) for each in text["results"]]
+    results = [unpack_result(each, arrays) for each in text["results"]]
     settings: Any = DenseSettings(**given)
     return SessionRecord(
         image=image,
@@ -99,33 +99,36 @@ def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
         notices=tuple(text["notices"]),
         stats=text["stats"],
         state=DenseMoment(
-            _unpack_draft(text["draft"], arrays),
+            unpack_draft(text["draft"], arrays),
             results={each.number: each for each in results},
         ),
     )
 
 
-def _pack_result(each: Committed, arrays: Arrays) -> dict[str, Any]:
+def pack_result(each: Committed, arrays: Arrays) -> dict[str, Any]:
+    """Return what was kept as JSON."""
     return {
         "number": each.number,
         "values": pack_patch(each.values, arrays),
-        "draft": _pack_draft(each.draft, arrays),
+        "draft": pack_draft(each.draft, arrays),
         "seconds": each.seconds,
         "time": each.time,
     }
 
 
-def _unpack_result(text: dict[str, Any], arrays: Arrays) -> Committed:
+def unpack_result(text: dict[str, Any], arrays: Arrays) -> Committed:
+    """Return what :func:`pack_result` made ready."""
     return Committed(
         text["number"],
         unpack_patch(text["values"], arrays),
-        _unpack_draft(text["draft"], arrays),
+        unpack_draft(text["draft"], arrays),
         text["seconds"],
         text["time"],
     )
 
 
-def _pack_draft(draft: DenseDraft, arrays: Arrays) -> dict[str, Any]:
+def pack_draft(draft: DenseDraft, arrays: Arrays) -> dict[str, Any]:
+    """Return the map in work as JSON."""
     last = draft.steps[-1].prediction if draft.steps else None
     return {
         "clicks": [click.to_dict() for click in draft.clicks],
@@ -134,7 +137,7 @@ def _pack_draft(draft: DenseDraft, arrays: Arrays) -> dict[str, Any]:
         "steps": [_pack_step(step, arrays) for step in draft.steps],
         "last": None if last is None else _pack_answer(last, arrays),
         "answer": pack_patch(draft.answer, arrays),
-        "taken": None if draft.taken is None else _pack_result(draft.taken, arrays),
+        "taken": None if draft.taken is None else pack_result(draft.taken, arrays),
         "started": draft.started,
         "spent": draft.spent,
     }
@@ -163,7 +166,8 @@ def _unpack_step(text: dict[str, Any], arrays: Arrays) -> Step:
     )
 
 
-def _unpack_draft(text: dict[str, Any], arrays: Arrays) -> DenseDraft:
+def unpack_draft(text: dict[str, Any], arrays: Arrays) -> DenseDraft:
+    """Return the map that :func:`pack_draft` made ready."""
     steps = [_unpack_step(each, arrays) for each in text["steps"]]
     if steps and text["last"] is not None:
         last: Any = _unpack_answer(text["last"], arrays)
@@ -175,7 +179,7 @@ def _unpack_draft(text: dict[str, Any], arrays: Arrays) -> DenseDraft:
         answer=unpack_patch(text["answer"], arrays),
         trimap=None if text["trimap"] is None else arrays.get(text["trimap"]),
         mode=text["mode"],
-        taken=None if taken is None else _unpack_result(taken, arrays),
+        taken=None if taken is None else unpack_result(taken, arrays),
         started=text["started"],
         spent=text["spent"],
     )

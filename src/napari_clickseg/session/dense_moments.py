@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.history import History
 from napari_clickseg.session.moments import Moments, State, Told
 from napari_clickseg.session.patches import Patch, difference
 from napari_clickseg.session.refining import Disobeyed
@@ -33,8 +34,13 @@ class DenseChange(Change):
 class DenseMoments(Moments):
     """History of such a session that tells each change as a box of pixels."""
 
-    def __init__(self, state: State, mask_of: Callable[[Draft], Patch]) -> None:
-        super().__init__(state, mask_of)
+    def __init__(
+        self,
+        state: State,
+        mask_of: Callable[[Draft], Patch],
+        history: History[State] | None = None,
+    ) -> None:
+        super().__init__(state, mask_of, history)
         self.change = DenseChange("start", clicks=state.draft.clicks)
 
     def tell(

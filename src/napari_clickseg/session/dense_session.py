@@ -24,6 +24,7 @@ from napari_clickseg.session.dense_draft import (
     DenseMoment,
     DenseStep,
 )
+from napari_clickseg.session.file import SessionRecord
 from napari_clickseg.session.objects import check_label
 from napari_clickseg.tasks.semantic import check_painted
 from napari_clickseg.tasks.trimap import as_trimap, from_mask, painted_over
@@ -270,17 +271,10 @@ class DenseSession(DenseBase):
         return dense_export.export(self, path, number, kind, **options)
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        image: Any = None,
-        *,
-        model: Any = None,
-        device: str = "auto",
-        precision: str = "auto",
+    def of_record(
+        cls, record: SessionRecord, model: Any, device: str, precision: str
     ) -> DenseSession:
-        """Read a session; see :meth:`napari_clickseg.ClickSession.load`."""
-        record = dense_file.read(Path(path))
+        """Return a session with the model and the options of a file."""
         options = dict(record.options)
         settings: Any = record.settings
         answering = DenseAnswering(
@@ -292,9 +286,7 @@ class DenseSession(DenseBase):
             check=model is not None,
         )
         del options["refinement"]  # the settings say more
-        session = DenseSession(answering, **options)
-        session.resume_record(record, image)
-        return session
+        return DenseSession(answering, **options)
 
     def replay(
         self,

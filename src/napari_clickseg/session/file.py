@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+import platform
+import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg import __version__
-from napari_clickseg.boxes import Box
-from napari_clickseg.clicks import Click
 from napari_clickseg.errors import SessionError
-from napari_clickseg.prediction.settings import Prediction, PredictionSettings
+from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session.archive import FORMAT, TEXT, reading, write_archive
-from napari_clickseg.session.draft import Draft, Step
+from napari_clickseg.session.edits import Edit, pack_edits, unpack_edits
 from napari_clickseg.session.moments import State
-from napari_clickseg.session.objects import Objects, SegmentedObject
-from napari_clickseg.session.packing import (
-    Arrays,
-    pack_patch,
-    pack_state,
-    unpack_patch,
-    unpack_state,
+from napari_clickseg.session.objects import Objects
+from napari_clickseg.session.packed import (
+    pack_draft,
+    pack_object,
+    unpack_draft,
+    unpack_object,
 )
-from napari_clickseg.session.patches import Patch
+from napari_clickseg.session.packing import Arrays
 
 VERSION = 5
 #: Version 1 knew neither refinements nor radii, version 2 no models that remember and
@@ -59,6 +58,10 @@ class SessionRecord:
         Clicks and seconds, for people and tables; not read back.
     state : State
         The object in work and the committed ones.
+    origin : Objects
+        The objects that there were before the first edit.
+    edits : tuple of Edit or None
+        All edits since, to make them again; None: they are not known.
     """
 
     image: dict[str, Any]
@@ -69,6 +72,8 @@ class SessionRecord:
     notices: tuple[str, ...]
     stats: dict[str, Any]
     state: State
+    origin: Objects = field(default_factory=Objects)
+    edits: tuple[Edit, ...] | None = None
 
 
 def write(record: SessionRecord, path: Path) -> Path:
@@ -84,9 +89,14 @@ def write(record: SessionRecord, path: Path) -> Path:
         "model": record.model,
         "notices": record.notices,
         "stats": record.stats,
-        "draft": _pack_draft(record.state.draft, arrays),
-        "objects": [_pack_object(o, arrays) for o in record.state.objects.values()],
+        "draft": pack_draft(record.state.draft, arrays),
+        "objects": [pack_object(o, arrays) for o in record.state.objects.values()],
+        "versions": versions(),
     }
+    if record.edits is not None:
+        origin = record.origin.values()
+        text["origin"] = [pack_object(each, arrays) for each in origin]
+        text["edits"] = pack_edits(record.edits, arrays)
     return write_archive(path, {TEXT: text}, arrays)
 
 
@@ -103,6 +113,20 @@ def read(path: Path) -> SessionRecord:
         text = json.loads(archive.read(TEXT))
         _check_version(text, path)
         return _unpack(text, Arrays(archive))
+
+
+def versions() -> dict[str, str]:
+    """Return what is at work here: this package, Python, NumPy, and torch if loaded."""
+    torch = sys.modules.get("torch")
+    found = {
+        "napari-clickseg": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": platform.platform(terse=True),
+    }
+    if torch is not None:
+        found["torch"] = str(torch.__version__)
+    return found
 
 
 def _check_version(text: Any, path: Path) -> None:
@@ -124,9 +148,11 @@ def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
     image = dict(text["image"])
     pixels = image.pop("pixels")
     state = State(
-        _unpack_draft(text["draft"], arrays, settings),
-        Objects(_unpack_object(each, arrays, settings) for each in text["objects"]),
+        unpack_draft(text["draft"], arrays, settings),
+        Objects(unpack_object(each, arrays, settings) for each in text["objects"]),
     )
+    origin = (unpack_object(o, arrays, settings) for o in text.get("origin", ()))
+    edits = text.get("edits")
     return SessionRecord(
         image=image,
         pixels=None if pixels is None else arrays.get(pixels),
@@ -136,131 +162,6 @@ def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
         notices=tuple(text["notices"]),
         stats=text["stats"],
         state=state,
-    )
-
-
-def _pack_object(each: SegmentedObject, arrays: Arrays) -> dict[str, Any]:
-    drafts = [_pack_draft(draft, arrays, brief=True) for draft in each.drafts]
-    return {
-        "label": each.label,
-        "pixels": pack_patch(each.pixels, arrays),
-        "drafts": drafts,
-        "seconds": each.seconds,
-        "time": each.time,
-        "overlap": each.overlap,
-        "intact": each.intact,
-        "proposed_by": each.proposed_by,
-    }
-
-
-def _unpack_object(
-    text: dict[str, Any], arrays: Arrays, settings: PredictionSettings
-) -> SegmentedObject:
-    pixels = unpack_patch(text["pixels"], arrays)
-    drafts = [_unpack_draft(d, arrays, settings, pixels) for d in text["drafts"]]
-    return SegmentedObject(**{**text, "pixels": pixels, "drafts": tuple(drafts)})
-
-
-def _pack_draft(draft: Draft, arrays: Arrays, *, brief: bool = False) -> dict[str, Any]:
-    """Return a draft as JSON.
-
-    ``brief``: without the answer's pixels, which are those of the committed
-    object, to a byte's precision.
-    """
-    last = draft.steps[-1].prediction if draft.steps else None
-    return {
-        "clicks": [click.to_dict() for click in draft.clicks],
-        "base": None if draft.base is None else pack_state(draft.base, arrays),
-        "before": draft.before,
-        "steps": [
-            {"count": s.count, "settle": s.settle, "visible": s.visible}
-            for s in draft.steps
-        ],
-        "last": None if last is None else _pack_prediction(last, arrays, brief),
-        "answer": None if brief else pack_patch(draft.answer, arrays),
-        "label": draft.label,
-        "opened": None if draft.opened is None else _pack_object(draft.opened, arrays),
-        "started": draft.started,
-        "spent": draft.spent,
-    }
-
-
-def _unpack_draft(
-    text: dict[str, Any],
-    arrays: Arrays,
-    settings: PredictionSettings,
-    pixels: Patch | None = None,
-) -> Draft:
-    steps = [
-        Step(
-            s["count"],
-            s["settle"],
-            None if s["visible"] is None else Box(*s["visible"]),
-        )
-        for s in text["steps"]
-    ]
-    if steps and text["last"] is not None:
-        answer = None if pixels is None else _answer_of(pixels, settings.threshold)
-        last = _unpack_prediction(text["last"], arrays, answer)
-        steps[-1] = replace(steps[-1], prediction=last)
-    draft = Draft(
-        clicks=tuple(Click.from_dict(click) for click in text["clicks"]),
-        base=None if text["base"] is None else unpack_state(text["base"], arrays),
-        before=text["before"],
-        steps=tuple(steps),
-        label=text["label"],
-        started=text["started"],
-        spent=text["spent"],
-    )
-    if text["opened"] is not None:
-        draft = replace(draft, opened=_unpack_object(text["opened"], arrays, settings))
-    if text["answer"] is not None:
-        draft = replace(draft, answer=unpack_patch(text["answer"], arrays))
-    return draft.shown()
-
-
-def _answer_of(pixels: Patch, threshold: float) -> Patch:
-    """Return an answer that has exactly the pixels of an object as its mask."""
-    lowest = np.nextafter(np.float32(threshold), np.float32(1))
-    inside = np.maximum((pixels.values - np.float32(1)) / np.float32(254), lowest)
-    return Patch(pixels.box, np.where(pixels.values > 0, inside, np.float32(0)))
-
-
-def _pack_prediction(last: Prediction, arrays: Arrays, brief: bool) -> dict[str, Any]:
-    state = last.state
-    if brief:
-        state = replace(state, box=None, probability=None)
-    return {
-        "answer": None
-        if brief
-        else pack_patch(Patch(last.box, last.probability), arrays),
-        "state": pack_state(state, arrays),
-        "settled": last.settled,
-        "seconds": last.seconds,
-        "notices": last.notices,
-        "unsatisfied": last.unsatisfied,
-        "corrected": last.corrected,
-        "contradicted": last.contradicted,
-    }
-
-
-def _unpack_prediction(
-    text: dict[str, Any], arrays: Arrays, answer: Patch | None
-) -> Prediction:
-    state = unpack_state(text["state"], arrays)
-    if answer is None:
-        answer = unpack_patch(text["answer"], arrays)
-    else:
-        state = replace(state, box=answer.box, probability=answer.values)
-    return Prediction(
-        box=answer.box,
-        probability=answer.values,
-        state=state,
-        settled=text["settled"],
-        seconds=text["seconds"],
-        notices=tuple(text["notices"]),
-        # Since version 2.
-        unsatisfied=tuple(text.get("unsatisfied", ())),
-        corrected=tuple(text.get("corrected", ())),
-        contradicted=tuple(text.get("contradicted", ())),
+        origin=Objects(origin),
+        edits=None if edits is None else unpack_edits(edits, arrays, settings),
     )

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 State = TypeVar("State")
 
 
 @dataclass(eq=False, slots=True)
-class _Moment(Generic[State]):
+class Moment(Generic[State]):
+    """One state of a history, and how it was reached.
+
+    Attributes
+    ----------
+    state : object
+    kind : str
+        Which edit led here.
+    number : int
+        Of its own in the history, from 0, in the order of edits.
+    edit : object
+        What that edit was, for those who want to make it again.
+    how : object
+        How its answer was asked for.
+    answered : bool
+        Whether it has one.
+    parent : Moment or None
+        The one before the edit.
+    """
+
     state: State
     kind: str
-    parent: _Moment[State] | None = None
-    branches: list[_Moment[State]] = field(default_factory=list)
+    number: int = 0
+    edit: Any = None
+    how: Any = None
+    answered: bool = True
+    parent: Moment[State] | None = None
+    branches: list[Moment[State]] = field(default_factory=list)
     newest: int = -1
 
 
@@ -31,7 +54,21 @@ class History(Generic[State]):
     """
 
     def __init__(self, state: State) -> None:
-        self._now: _Moment[State] = _Moment(state, "start")
+        self._now: Moment[State] = Moment(state, "start")
+        self._count = 1
+
+    @property
+    def now(self) -> Moment[State]:
+        """The current moment."""
+        return self._now
+
+    @property
+    def path(self) -> list[Moment[State]]:
+        """The moments from the first to the current one."""
+        found = [self._now]
+        while (parent := found[-1].parent) is not None:
+            found.append(parent)
+        return found[::-1]
 
     @property
     def state(self) -> State:
@@ -53,16 +90,32 @@ class History(Generic[State]):
         """Between how many later states :meth:`redo` can choose."""
         return len(self._now.branches)
 
-    def record(self, state: State, kind: str) -> None:
+    def record(
+        self, state: State, kind: str, edit: Any = None, how: Any = None
+    ) -> Moment[State]:
         """Make ``state``, reached by an edit of this kind, the current one."""
-        moment = _Moment(state, kind, self._now)
+        moment = Moment(state, kind, self._count, edit, how, parent=self._now)
+        self._count += 1
         self._now.branches.append(moment)
         self._now.newest = len(self._now.branches) - 1
         self._now = moment
+        return moment
 
-    def replace(self, state: State) -> None:
+    def replace(self, state: State, how: Any = None) -> None:
         """Put ``state`` in the place of the current one, as the same moment."""
         self._now.state = state
+        if how is not None:
+            self._now.how = how
+
+    def go_to(self, moment: Moment[State]) -> None:
+        """Make a moment of this history the current one, as undo and redo do."""
+        if moment.parent is not None:
+            moment.parent.newest = moment.parent.branches.index(moment)
+        self._now = moment
+
+    def count_from(self, number: int) -> None:
+        """Give the next moments numbers from this one on."""
+        self._count = max(self._count, number)
 
     def undo(self) -> bool:
         """Go back by one edit; return whether there was one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
@@ -56,11 +56,23 @@ class Moments:
         The first moment.
     mask_of : callable
         Returns the mask of a draft's answer as a tight boolean patch.
+    history : History, optional
+        To go on with; ``state`` is its current one.
     """
 
-    def __init__(self, state: State, mask_of: Callable[[Draft], Patch]) -> None:
-        self._history = History(state)
+    def __init__(
+        self,
+        state: State,
+        mask_of: Callable[[Draft], Patch],
+        history: History[State] | None = None,
+    ) -> None:
+        self._history = History(state) if history is None else history
         self._mask_of = mask_of
+        #: What there was before the first edit, and the edits before the history.
+        self.origin: State = state
+        self.past: tuple[Any, ...] = ()
+        #: Told of each step of the history before it is shown.
+        self.log: Callable[[Moments], object] | None = None
         self._told_mask = mask_of(state.draft)
         self._told_objects = state.objects
         #: The newest change.
@@ -84,15 +96,32 @@ class Moments:
         label: int | None = None,
         asking: Told | None = None,
         proposed: tuple[int, ...] = (),
+        edit: Any = None,
     ) -> Change:
         """Make ``state`` the newest moment and return what changed."""
-        self._history.record(state, kind)
+        moment = self._history.record(state, kind, edit, getattr(asking, "how", None))
+        moment.answered = not state.draft.pending
+        self._keep()
         return self.tell(kind, label=label, asking=asking, proposed=proposed)
 
     def replace(self, kind: str, state: State, asking: Told) -> Change:
         """Put ``state`` in the place of the current moment; return what changed."""
-        self._history.replace(state)
+        self._history.replace(state, getattr(asking, "how", None))
+        self._history.now.answered = True
+        self._keep()
         return self.tell(kind, asking=asking)
+
+    def step(self, kind: str, back: bool, branch: int | None = None) -> Change | None:
+        """Undo (``back``) or redo; None where there is nothing."""
+        history = self._history
+        if not (history.undo() if back else history.redo(branch)):
+            return None
+        self._keep()
+        return self.tell(kind)
+
+    def _keep(self) -> None:
+        if self.log is not None:
+            self.log(self)
 
     def tell(
         self,

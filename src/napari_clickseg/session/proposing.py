@@ -17,6 +17,7 @@ from napari_clickseg.errors import MaskError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.clicking import ClickingSession
+from napari_clickseg.session.edits import Edit
 from napari_clickseg.session.objects import (
     Objects,
     Overlap,
@@ -134,8 +135,13 @@ class ProposingSession(ClickingSession):
         told = _Told(found.seconds, found.notices)
         if not labels:
             return self._moments.tell("propose", asking=told)
+        news = tuple(objects[label] for label in labels)
         return self._moments.record(
-            "propose", replace(state, objects=objects), asking=told, proposed=labels
+            "propose",
+            replace(state, objects=objects),
+            asking=told,
+            proposed=labels,
+            edit=Edit("propose", objects=news),
         )
 
     def _proposing(

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import SettingsError
-from napari_clickseg.prediction.settings import Prediction
+from napari_clickseg.prediction.settings import Prediction, PredictionSettings
 from napari_clickseg.refinement.settings import RefinementSettings
 
-__all__ = ["Disobeyed", "Refinement", "as_plain", "as_refinement", "in_use"]
+__all__ = ["Disobeyed", "How", "Refinement", "as_plain", "as_refinement", "in_use"]
 
 #: A refinement as scripts write it: a name, settings, or their fields.
 Refinement = RefinementSettings | str | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class How:
+    """How an answer was asked for: where the model looked, how it was refined."""
+
+    settings: PredictionSettings
+    refinement: RefinementSettings
 
 
 def as_refinement(given: Refinement) -> RefinementSettings:

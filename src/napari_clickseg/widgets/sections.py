@@ -37,6 +37,8 @@ FIRST_LOOKS = [
     ("Several windows around the click", "search"),
     ("The whole image", "published"),
 ]
+#: Kinds of files for objects. OME-Zarr is a folder: by script, or the command line.
+FILES = "Objects (*.tif *.tiff *.png *.json *.geojson)"
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
 
@@ -74,12 +76,25 @@ class ObjectsSection(QWidget):
             unit="pixels",
             at_lowest="found out",
         )
+        files = QWidget()
+        row = QHBoxLayout(files)
+        row.setContentsMargins(0, 0, 0, 0)
+        for text, tip, action in (
+            (
+                "Export\N{HORIZONTAL ELLIPSIS}",
+                "Write this plane's objects",
+                "_export",
+            ),
+            ("Import\N{HORIZONTAL ELLIPSIS}", "Objects from a file", "_import"),
+        ):
+            row.addWidget(button(text, tip, getattr(self, action)))
         form_widget = form(
             ("Into", self.layer),
             ("Shared pixels", self.overlap),
             ("", steps),
             ("", self.propose),
             ("Diameter", self.diameter.native),
+            ("", files),
         )
         self.setLayout(form_widget.layout())
 
@@ -93,6 +108,16 @@ class ObjectsSection(QWidget):
         self.overlap.offer(OVERLAPS, clicks.overlap)
         self.propose.setText(STOP if clicks.proposing.running else PROPOSE)
         self.propose.setEnabled(clicks.image_layer is not None)
+
+    def _export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export objects", "", FILES)
+        if path:
+            self._clicks.export_objects_to(path)
+
+    def _import(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import objects", "", FILES)
+        if path:
+            self._clicks.import_objects_from(path)
 
     def _diameter(self, pixels: int) -> None:
         self._clicks.proposing.diameter = pixels or None
@@ -162,7 +187,7 @@ class ModelSection(QWidget):
         self.device = Choice(self._device, "Where the model runs")
         self.precision = Choice(self._precision, "Arithmetic of the model")
         self.autosave = switch(
-            "Keep work on disk after every object",
+            "Keep every edit on disk",
             "Offered again when the same image is opened",
             self._autosave,
         )
@@ -178,6 +203,14 @@ class ModelSection(QWidget):
                 ),
             ),
             ("", self.autosave.native),
+            (
+                "",
+                button(
+                    "Copy as Python",
+                    "A script that does again what was done on this plane",
+                    partial(clicks.act, "copy_as_python"),
+                ),
+            ),
         )
         self.setLayout(inside.layout())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
 from napari_clickseg.binding.own_models import MODELS
 from napari_clickseg.models import in_process
@@ -111,6 +111,7 @@ class SegmentWidget(QWidget):
         clicks.changed.connect(self.refresh)
         clicks.message.connect(self._refresh_status)
         MODELS.changed.connect(self._list_anew)
+        clicks.copied.connect(_to_clipboard)
         self.refresh()
 
     def refresh(self) -> None:
@@ -183,3 +184,9 @@ class SegmentWidget(QWidget):
     def _remember_folds(self) -> None:
         opened = [name for name, fold in self.folds.items() if fold.isExpanded()]
         preferences().set("dock.open_sections", ",".join(opened))
+
+
+def _to_clipboard(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)

@@ -1,0 +1,145 @@
+"""Objects of a label image in files of other programs, by the ending of the name."""
+
+from __future__ import annotations
+
+import colorsys
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clickseg.errors import ClickSegError, ExportError
+from napari_clickseg.exporting import png
+from napari_clickseg.exporting.coco import as_plane, load_coco, save_coco
+from napari_clickseg.exporting.geojson import load_geojson, save_geojson
+from napari_clickseg.exporting.tiff import Spacing, write_tiff
+from napari_clickseg.exporting.writing import PNG, TIFF, replacing
+from napari_clickseg.exporting.zarr_labels import load_zarr_labels, save_zarr_labels
+from napari_clickseg.imagefiles import read_labels
+
+__all__ = ["OBJECT_SUFFIXES", "load_objects", "save_objects"]
+
+#: Endings: label TIFF, picture, COCO's JSON, GeoJSON of QuPath, OME-Zarr.
+OBJECT_SUFFIXES = (*TIFF, *PNG, ".json", ".geojson", ".zarr")
+
+
+def save_objects(
+    path: str | os.PathLike[str],
+    labels: Any,
+    *,
+    spacing: Any = None,
+    spacing_unit: str = "um",
+    **options: Any,
+) -> list[Path]:
+    """Write objects as the ending of the name says.
+
+    Parameters
+    ----------
+    path : path
+        ``.tif``: labels as numbers; ``.png``: a picture to look at, in colours;
+        ``.json``: COCO (see :func:`save_coco`); ``.geojson``: QuPath (see
+        :func:`save_geojson`); ``.zarr``: labels of an OME-Zarr image, which may be
+        there already.
+    labels : array-like of int, shape (H, W)
+        0 is background.
+    spacing, spacing_unit
+        How far pixels lie apart: one number, or (row, col); for TIFF and OME-Zarr.
+    **options
+        For :func:`save_coco`, :func:`save_geojson` or :func:`save_zarr_labels`.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ExportError
+        If there is no such kind of file, or it cannot be written.
+    """
+    target, plane = Path(path).expanduser(), as_plane(labels)
+    suffix = target.suffix.lower()
+    if suffix == ".json":
+        return save_coco(target, plane, **options)
+    if suffix == ".geojson":
+        return save_geojson(target, plane, **options)
+    known = Spacing.of(spacing, spacing_unit)
+    if suffix == ".zarr":
+        return save_zarr_labels(target, plane, known, **options)
+    if options:
+        raise ExportError(
+            f"{target.name} takes no {', '.join(options)}. Leave that out, or choose "
+            "another kind of file."
+        )
+    if suffix in TIFF:
+        kind = _smallest(plane)
+        with replacing(target) as (file,):
+            write_tiff(file, [plane.astype(kind)], plane.shape, kind, spacing=known)
+        return [target]
+    if suffix in PNG:
+        with replacing(target) as (file,):
+            file.write(png.encode(picture(plane)))
+        return [target]
+    raise ExportError(
+        f"Objects cannot be written as {target.name}: end the name in "
+        f"{', '.join(OBJECT_SUFFIXES)}."
+    )
+
+
+def load_objects(
+    path: str | os.PathLike[str], shape: tuple[int, int] | None = None
+) -> NDArray[Any]:
+    """Read objects from a file that :func:`save_objects` or another program wrote.
+
+    Parameters
+    ----------
+    path : path
+        ``.json``, ``.geojson``, ``.zarr``; or a label image: TIFF, PNG, ``.npy``.
+    shape : (int, int), optional
+        Of the image; needed for GeoJSON.
+
+    Returns
+    -------
+    ndarray of int, shape (H, W)
+
+    Raises
+    ------
+    ExportError
+        If it cannot be read so.
+    """
+    source = Path(path).expanduser()
+    suffix = source.suffix.lower()
+    if suffix == ".json":
+        return load_coco(source)
+    if suffix == ".geojson":
+        if shape is None:
+            raise ExportError(
+                "GeoJSON does not say how large the image is. Give its shape."
+            )
+        return load_geojson(source, shape)
+    if suffix == ".zarr":
+        return load_zarr_labels(source)
+    try:
+        return np.asarray(read_labels(source))
+    except ClickSegError as error:
+        raise ExportError(str(error)) from error
+
+
+def picture(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Return colours (H, W, 3) in which neighbouring numbers look different."""
+    ids, flat = np.unique(labels, return_inverse=True)
+    colours = np.array(
+        [
+            colorsys.hsv_to_rgb(n * 0.618 % 1, 0.65, 0.95) if n else (0, 0, 0)
+            for n in ids.tolist()
+        ]
+    )
+    found = np.round(colours * 255).astype(np.uint8)[flat.reshape(labels.shape)]
+    return np.ascontiguousarray(found.reshape(*labels.shape, 3))
+
+
+def _smallest(plane: NDArray[np.int32]) -> Any:
+    largest = int(plane.max(initial=0))
+    return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32

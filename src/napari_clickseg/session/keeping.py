@@ -1,0 +1,171 @@
+"""Sessions that keep a journal, and are taken up from one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from napari_clickseg.session.edits import Edit, edits_of
+from napari_clickseg.session.journal import Journal, head_of, sessions_folder
+from napari_clickseg.session.moments import State
+from napari_clickseg.session.proposing import ProposingSession
+
+if TYPE_CHECKING:
+    from napari_clickseg.session.file import SessionRecord
+    from napari_clickseg.session.objects import Objects
+    from napari_clickseg.session.recovering import Recovered
+
+__all__ = ["KeptSession"]
+
+
+class KeptSession(ProposingSession):
+    """A session whose edits are on disk before they are shown."""
+
+    _folder: Path | None = None
+    _journal: Journal | None = None
+
+    @property
+    def journal(self) -> Journal | None:
+        """What writes the edits down; None where nothing does."""
+        return self._journal
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """All edits that led to where the session stands; undone ones are left out."""
+        return (*self._moments.past, *edits_of(self._moments.history.path))
+
+    @property
+    def origin(self) -> Objects:
+        """The objects that there were before the first edit."""
+        return self._moments.origin.objects
+
+    @property
+    def model_source(self) -> str:
+        """Name or path by which the model is found again."""
+        return self._answering.source
+
+    def as_python(self, image: str = "image") -> str:
+        """Return a script that does again what was done.
+
+        Parameters
+        ----------
+        image : str
+            Python for the array that the session works on, such as
+            ``"viewer.layers['cells'].data"``.
+
+        Raises
+        ------
+        SessionError
+            If it is a session for classes, alpha or depth.
+        """
+        from napari_clickseg.session.scripting import as_python
+
+        return as_python(self, image)
+
+    def keep_journal(self, folder: str | Path | None = None) -> Journal:
+        """Write each edit to a journal before it is shown, from now on.
+
+        A journal gives the session back after a crash: see :meth:`load`. It goes with
+        the image: after :meth:`set_image` another one is begun, in the same folder.
+
+        Parameters
+        ----------
+        folder : path, optional
+            Where to; default: ``sessions`` in the user's data folder.
+
+        Returns
+        -------
+        Journal
+            Its ``path`` is known after the first edit; ``trouble`` says why the newest
+            edits are not on disk, if so.
+
+        Raises
+        ------
+        SessionError
+            If there is no image yet.
+        """
+        self.image  # noqa: B018 - says that there is none
+        self._folder = sessions_folder() if folder is None else Path(folder)
+        return self._begin_journal()
+
+    def stop_journal(self) -> None:
+        """Write no more; what was written stays, if it is of any use."""
+        if self._journal is not None:
+            self._journal.close()
+        self._journal, self._folder = None, None
+        self._moments.log = None
+
+    def resume(self, state: State, notices: Iterable[str] = ()) -> None:
+        """Continue from a state; the history begins here."""
+        super().resume(state, notices)
+        if self._folder is not None:
+            self._begin_journal()
+
+    def to_record(self, with_image: bool | None = None) -> SessionRecord:
+        """Return all that a session file holds (see ``ClickSession.save``)."""
+        record = super().to_record(with_image)
+        return replace(record, origin=self._moments.origin.objects, edits=self.edits)
+
+    def resume_record(self, record: SessionRecord, image: Any = None) -> None:
+        """Continue from a session file; see :meth:`SessionBase.resume_record`."""
+        super().resume_record(record, image)
+        if record.edits is not None:
+            self.with_past(State(objects=record.origin), record.edits)
+
+    def resume_journal(self, recovered: Recovered, path: Path) -> bool:
+        """Continue where a journal ends, with its history, and write on.
+
+        Parameters
+        ----------
+        recovered : Recovered
+            What :func:`~napari_clickseg.session.recovering.read_journal` found.
+        path : Path
+            In the folder of the session's own journals.
+
+        Returns
+        -------
+        bool
+            Whether it goes on in the same file: not if another process has that.
+        """
+        self.take_up(recovered)
+        self._folder = path.parent
+        journal = self._begin_journal()
+        try:
+            return journal.go_on(path, recovered)
+        except OSError:  # may be read, not written: a new one is tried with an edit
+            return False
+
+    def take_up(self, recovered: Recovered) -> None:
+        """Continue from a journal, without one."""
+        self._folder = None
+        self.resume(recovered.state)
+        moments = type(self._moments)(
+            recovered.state, self.mask_of, history=recovered.history
+        )
+        moments.origin, moments.past = recovered.origin, recovered.past
+        self._moments = moments
+
+    def with_past(self, origin: State, edits: Sequence[Edit]) -> Self:
+        """Return the session, which now knows how it came about."""
+        self._moments.origin, self._moments.past = origin, tuple(edits)
+        return self
+
+    def _begin_journal(self) -> Journal:
+        if self._journal is not None:
+            self._journal.close()
+        assert self._folder is not None
+        name = f"{self.image.signature()}-{self._task_name}"
+        self._journal = Journal(self._folder, name, self._head)
+        self._moments.log = self._journal
+        return self._journal
+
+    def _head(self) -> dict[str, Any]:
+        notes = self.image.describe()
+        model: dict[str, Any] = {**self._answering.describe()}
+        return head_of(notes, self.options, self.settings, model)
+
+    @property
+    def _task_name(self) -> str:
+        return self.task.name
