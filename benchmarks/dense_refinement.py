@@ -62,7 +62,7 @@ class Measured:
     seconds: list[float] = field(default_factory=list)
     evaluations: int = 0
     peak: int = 0  #: bytes, of the process
-    before: int = 0  #: bytes, with the network made and run once
+    before: int = 0  #: bytes, with the network made
 
     def row(self) -> dict[str, Any]:
         """Return medians."""
@@ -154,8 +154,9 @@ def side(
         correct=False,
     )
     predictor = DensePredictor(network, of, settings)
-    state = predictor.predict(image, trimap=trimap).state
+    # What an answer keeps for the clicks to come counts, too.
     before = peak_bytes(forget=True)
+    state = predictor.predict(image, trimap=trimap).state
     clock = time.process_time if threads == 1 else time.perf_counter
     made = 0
     connection.send("ready")

@@ -120,7 +120,7 @@ def classes(
 
     [bold]Examples[/]
     napari-clickseg classes cells.tif
-    napari-clickseg classes cells.tif -c "cell interior:120,200" -c 1:30,40@25 \
+    napari-clickseg classes cells.tif -c interior:120,200 -c 1:30,40@25 \
         --out map.tif --legend both
     napari-clickseg classes cells.tif --strokes painted.png
     """

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 __all__ = ["Polygon", "outlines"]
 
@@ -35,6 +34,8 @@ def outlines(labels: NDArray[np.integer]) -> Iterator[tuple[int, list[Polygon]]]
         Label, and its polygons. Corners are (row, column); going round an outer ring
         the object lies to the right, round a hole the hole lies to the left.
     """
+    from scipy import ndimage
+
     ids, flat = np.unique(labels, return_inverse=True)
     numbers = flat.reshape(labels.shape)
     if ids.size and ids[0] != 0:
