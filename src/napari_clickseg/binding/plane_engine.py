@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +39,6 @@ class PlaneEngine(Generic[S]):
         self._shelf = shelf
         self._tell = tell
         self._sessions: dict[Plane, S] = {}
-        # Whoever forgets this engine lets go of its journals.
-        weakref.finalize(self, _stop_journals, self._sessions)
         self._models: dict[Plane, Any] = {}
         self._shown: dict[Plane, Any] = {}
         #: Planes as they were shown last, and with which contrast.
