@@ -81,6 +81,11 @@ class ImageStage(Hooks):
         return viewer
 
     @property
+    def gone(self) -> bool:
+        """Whether the viewer is gone."""
+        return self._viewer() is None
+
+    @property
     def in_view(self) -> bool:
         """Whether the image is still in the viewer (which may be closing)."""
         viewer = self._viewer()

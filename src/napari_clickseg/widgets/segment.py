@@ -167,7 +167,7 @@ class SegmentWidget(QWidget):
 
     def _list_anew(self) -> None:
         """Show models that have come, and no longer those that have gone."""
-        if isalive(self):
+        if isalive(self) and not self.clicks.gone:
             self._listed = None
             self.refresh()
         else:
