@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,14 +144,18 @@ def test_cancelled_at_once_and_then_gone_on(
     data: Arrays, tiny: Path, tmp_path: Path
 ) -> None:
     job = plan(data, tiny, tmp_path, steps=6)
-    asked = []
-
-    def cancelled() -> bool:
-        asked.append(time.monotonic())
-        return len(asked) > 3
-
+    with pytest.raises(Cancelled, match="Stopped"):
+        learn(job.work, tmp_path, device="cpu", cancelled=lambda: True)
+    assert not (tmp_path / "checkpoint.pt").exists()
+    ticks: list[object] = []
     with pytest.raises(Cancelled, match="goes on from"):
-        learn(job.work, tmp_path, device="cpu", cancelled=cancelled)
+        learn(
+            job.work,
+            tmp_path,
+            device="cpu",
+            on_tick=ticks.append,
+            cancelled=lambda: bool(ticks),
+        )
     assert (tmp_path / "checkpoint.pt").exists()
     learned = learn(job.work, tmp_path, device="cpu")
     assert learned["step"] == 6
