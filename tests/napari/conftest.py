@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,3 +90,23 @@ def plugin_in_settings(
     package = Path(napari_layers.__file__).parent
     npe2pm.register(PluginManifest.from_file(package / "napari.yaml"))
     return tmp_path
+
+
+def printed_by(code: str, folder: Path) -> str:
+    """Return what a fresh process without a screen prints; settings lie in a folder."""
+    environment = {
+        **os.environ,
+        "QT_QPA_PLATFORM": "offscreen",
+        "NAPARI_CONFIG": str(folder / "settings.yaml"),
+        "NAPARI_CLICKSEG_CACHE": str(folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

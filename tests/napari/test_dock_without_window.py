@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from tests.napari.conftest import printed_by
 
 pytest.importorskip("qtpy.QtWidgets")
 
@@ -39,22 +36,7 @@ gc.collect()
 
 
 def test_opening_the_dock_imports_no_torch(tmp_path):
-    environment = {
-        **os.environ,
-        "QT_QPA_PLATFORM": "offscreen",
-        "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
-        "NAPARI_CLICKSEG_CACHE": str(tmp_path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OPEN],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "loaded: []" in done.stdout
+    assert "loaded: []" in printed_by(OPEN, tmp_path)
 
 
 @pytest.fixture

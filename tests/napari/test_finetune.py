@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from napari.components import ViewerModel
 from tests.finetuning.conftest import SMALL, blobs, tiny  # noqa: F401 - a fixture
 from tests.finetuning.test_readers import write_folder
+from tests.napari.conftest import printed_by
 
 import napari_clickseg as cs
 from napari_clickseg import attach
@@ -371,22 +371,7 @@ gc.collect()
 
 
 def test_opening_the_dock_imports_no_torch(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "QT_QPA_PLATFORM": "offscreen",
-        "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
-        "NAPARI_CLICKSEG_CACHE": str(tmp_path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OPEN],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "loaded: []" in done.stdout
+    assert "loaded: []" in printed_by(OPEN, tmp_path)
 
 
 def test_the_public_list_agrees(finetuning: Finetuning) -> None:

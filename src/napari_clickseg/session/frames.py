@@ -215,8 +215,9 @@ class FrameFile:
         self.path = path
         # Not buffered: what write() has returned from, a crash of ours cannot lose.
         self._file: io.FileIO = io.FileIO(path, "x+" if new else "r+")
-        # Also where a session is dropped without a word.
-        weakref.finalize(self, self._file.close)
+        # Also where a session is dropped without a word; not at the end of Python,
+        # where a viewer may be closed later and the system closes files anyway.
+        weakref.finalize(self, self._file.close).atexit = False
         self.end, self._digest = len(MAGIC), _first()
         try:
             if not lock(self._file):

@@ -204,9 +204,7 @@ class _Run:
             show=self._peek if self.on_examples is not None and old else None,
             **where,
         )
-        network = work.network()
-        weights = blended(network.state_dict(), learned["weights"], self.share)
-        network.load_state_dict(weights)
+        network = self._blend(learned["weights"])
         self._tell("saving", learned["step"], 1 - self.measuring)
         after, new = self._measure_network(network)
         if work.task != "segmentation" and learned["validations"]:
@@ -229,6 +227,13 @@ class _Run:
             seconds=time.monotonic() - self.began,
         )
 
+    def _blend(self, learned: dict[str, Any]) -> Any:
+        """Return the parent's network with what would be the result."""
+        network = self.work.network()
+        weights = blended(network.state_dict(), learned, self.share)
+        network.load_state_dict(weights)
+        return network
+
     @property
     def share(self) -> float:
         """How far the result goes from the parent towards what was learned."""
@@ -247,7 +252,7 @@ class _Run:
         """Answer the examples with the network as it is now."""
         copied = copy.deepcopy(network)
         with torch.random.fork_rng(devices=[]):
-            model = self._as_model(take_up(copied))
+            model = self._as_model(self._blend(take_up(copied).state_dict()))
             self._show(answers(model, self.work.whole(), self.job.targets))
 
     def _make_folder(self, folder: Path) -> None:
