@@ -109,4 +109,5 @@ def printed_by(code: str, folder: Path) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr  # also of what ends with Python
     return done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from tests.napari.conftest import discs
+from tests.napari.conftest import discs, printed_by
 
 from napari_clickseg import attach, napari_layers
 from napari_clickseg.models.cache import cache_folder
@@ -175,3 +175,30 @@ def test_copy_as_python(ui):
     assert "s.set_image(viewer.layers['discs'].data" in script
     assert script == ui.as_python()
     assert script.count("s.add_click(") == 3
+
+
+LEAVE = """
+import weakref
+import numpy as np
+import napari_clickseg as cs
+from napari_clickseg.session import journal
+
+# A slow disk: the edits are not forced to it yet.
+journal.SLOW_SYNC, journal.SYNC_EVERY = -1.0, 1e9
+
+class Window:
+    pass
+
+window, session = Window(), cs.ClickSession()
+weakref.finalize(window, session.stop_journal)  # as a viewer's
+image = np.zeros((60, 80), np.uint8)
+image[20:40, 30:60] = 200
+session.set_image(image)
+session.keep_journal()
+session.add_click((30, 45))
+print("kept" if session.journal.path.is_file() else "lost")
+"""
+
+
+def test_python_ends_quietly_while_a_viewer_is_open(tmp_path):
+    assert "kept" in printed_by(LEAVE, tmp_path)
