@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_clickseg.errors import CheckpointError
+from napari_clickseg.models.gate import ELSEWHERE, GATE
 from napari_clickseg.models.published import understand
 from napari_clickseg.models.weight_files import (
     WeightFile,
@@ -95,6 +96,8 @@ class Checkpoint:
         Of the file.
     path : Path
         Where it was read, for messages.
+    beside : dict of str to Tensor
+        What else it holds, see :mod:`~napari_clickseg.models.gate`.
     """
 
     architecture: str
@@ -103,6 +106,7 @@ class Checkpoint:
     metadata: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     path: Path = Path("checkpoint")
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -174,6 +178,7 @@ def save_checkpoint(
     *,
     metadata: Mapping[str, Any],
     dtype: torch.dtype | None = None,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a network as safetensors, all of it or nothing.
 
@@ -190,6 +195,8 @@ def save_checkpoint(
     dtype : torch.dtype, optional
         Of the floating-point weights on disk, for example ``torch.float16``.
         The same weights and metadata make the same file, byte for byte.
+    beside : mapping, optional
+        Written as they are, see :func:`~napari_clickseg.models.gate.with_elsewhere`.
 
     Raises
     ------
@@ -218,6 +225,7 @@ def save_checkpoint(
         tensors = {name: on_disk(name, x, dtype) for name, x in tensors.items()}
     except CheckpointError as error:
         raise CheckpointError(f"The network for {path} {error}") from error
+    tensors |= {name: on_disk(name, x, None) for name, x in (beside or {}).items()}
     write_whole(path, encode_safetensors(tensors, header))
 
 
@@ -254,7 +262,9 @@ def convert_checkpoint(
         "converted_from_sha256": checkpoint.sha256,
     }
     card = checkpoint.metadata | origin
-    save_checkpoint(target, network, metadata=card, dtype=dtype)
+    save_checkpoint(
+        target, network, metadata=card, dtype=dtype, beside=checkpoint.beside
+    )
     return read_checkpoint(target)
 
 
@@ -348,13 +358,19 @@ def _read_own(path: Path, weights: WeightFile) -> Checkpoint:
             raise CheckpointError(f"has a {key!r} that is no JSON.") from error
         if not isinstance(parsed[key], dict):
             raise CheckpointError(f"has a {key!r} that is no JSON object.")
+    beside = {
+        name: value
+        for name, value in weights.content.items()
+        if name.startswith((GATE, ELSEWHERE))
+    }
     return Checkpoint(
         weights.metadata.get("architecture", ""),
         parsed["config"],
-        weights.content,
+        {name: x for name, x in weights.content.items() if name not in beside},
         parsed["card"],
         weights.sha256,
         path,
+        beside,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from napari_clickseg.models.checkpoint import (
 from napari_clickseg.models.factories import split_factory
 from napari_clickseg.models.features import Features
 from napari_clickseg.models.fetch import Progress, fetch_model
+from napari_clickseg.models.gate import Gate, read_gate
 from napari_clickseg.models.given import given_path, info_of_file
 from napari_clickseg.models.optimise import working_copy
 from napari_clickseg.models.registry import ModelInfo, get_info
@@ -69,6 +71,11 @@ class Model(Traits):
         The network that runs, for example to look into it.
     notices : tuple of str
         What the user should know about how it runs.
+    gate : Gate or None
+        Of a finetuned model: tells the images that it is for. None lets it answer on
+        all of them.
+    elsewhere : Model or None
+        What answers on the others.
 
     Notes
     -----
@@ -82,6 +89,8 @@ class Model(Traits):
     automatic = False
     #: The refinement it wants where none is asked for.
     refinement: RefinementSettings | None = None
+    gate: Gate | None = None
+    elsewhere: Model | None = None
 
     def __init__(
         self,
@@ -257,7 +266,7 @@ class Model(Traits):
         device = self.device if device is None else choose_device(device)
         if device == self.device and precision in (None, self._precision):
             return self
-        return Model(
+        moved = Model(
             self._exact,
             self.info,
             self.sha256,
@@ -266,6 +275,24 @@ class Model(Traits):
             self.optimise,
             folded=True,
         )
+        moved.gate = self.gate
+        if self.elsewhere is not None:
+            moved.elsewhere = self.elsewhere.to(device, precision)
+        return moved
+
+    def suited(self, image: Tensor) -> Model:
+        """Return what answers on an image: this model, or its parent.
+
+        Parameters
+        ----------
+        image : Tensor, shape (1, 3, H, W)
+            RGB in [0, 1], a few hundred pixels a side.
+        """
+        if self.gate is None or self.elsewhere is None:
+            return self
+        with torch.inference_mode():
+            features = self.elsewhere.encode(image)
+            return self if self.gate.score(features.content) > 0 else self.elsewhere
 
     def forecast_bytes(self, shape: tuple[int, int], batch: int = 1) -> int:
         """Estimate the peak memory of one prediction, weights apart."""
@@ -365,4 +392,12 @@ def load_model(
 
         automatic: Any = of_file(network, info, checkpoint.sha256)
         return automatic.to(device, precision)
-    return Model(network, info, checkpoint.sha256, device, precision, optimise)
+    model = Model(network, info, checkpoint.sha256, device, precision, optimise)
+    gated = read_gate(checkpoint)
+    if gated is not None:
+        model.gate, other = gated
+        elsewhere = build_network(other)
+        # Not the file's hash: what is found out of these weights is kept by it.
+        sha256 = hashlib.sha256(f"{other.sha256} elsewhere".encode()).hexdigest()
+        model.elsewhere = Model(elsewhere, info, sha256, device, precision, optimise)
+    return model

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from napari_clickseg.prediction.gating import Experts
 from napari_clickseg.prediction.kept import Kept
 from napari_clickseg.prediction.resize import reduce_smoothly, resize, to_tensor
 from napari_clickseg.prediction.views import Size, mirror, project
@@ -92,10 +93,15 @@ class Passes:
     ----------
     model : ClickModel
         The model; it may be replaced by a copy on another device.
+
+    Attributes
+    ----------
+    model : ClickModel
+        What answers: the model, or of a finetuned one what suits the image.
     """
 
     def __init__(self, model: ClickModel) -> None:
-        self.model = model
+        self.use(model)
         #: What the model was last asked for, whether or not it could do it.
         self.last_size: Size = (0, 0)
         self.last_batch = 0
@@ -112,8 +118,34 @@ class Passes:
         """Whether the model remembers more than its last answer."""
         return bool(getattr(self.model, "remembers", False))
 
+    @property
+    def given(self) -> ClickModel:
+        """The model that was asked for."""
+        given: ClickModel = self._experts.model
+        return given
+
+    def use(self, model: ClickModel) -> None:
+        """Use another model, for example a copy on another device."""
+        self.model = model
+        self._experts = Experts(model)
+
+    def suit(self, image: ImageSource, clicks: Sequence[Click]) -> bool:
+        """Let the expert answer that an image and the first click ask for.
+
+        Returns
+        -------
+        bool
+            False where it is not the model that was asked for.
+        """
+        chosen = self._experts.suited(image, clicks)
+        if chosen is not self.model:
+            self.model = chosen
+            self._features.clear()
+        return chosen is self.given
+
     def forget(self) -> None:
         """Drop everything that was kept."""
+        self._experts.forget()
         self._image = None
         self._features.clear()
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 160
 
 _START = PredictorState()
+_UNLIKE = (
+    "This image is unlike those that the model was finetuned on, so its parent answers."
+)
 
 
 class Predictor:
@@ -83,8 +86,8 @@ class Predictor:
 
     @property
     def model(self) -> ClickModel:
-        """The model in use."""
-        return self._passes.model
+        """The model in use; of a finetuned one, its parent may answer."""
+        return self._passes.given
 
     @property
     def refinement(self) -> RefinementSettings:
@@ -202,6 +205,9 @@ class Predictor:
         memory_notice = ""
         while True:
             try:
+                own = self._passes.suit(image, request.clicks)
+                if not own and _UNLIKE not in request.notices:
+                    request.notices.append(_UNLIKE)
                 found = self._attempt(request, settle=settle)
                 break
             except (RuntimeError, MemoryError) as error:
@@ -323,7 +329,7 @@ class Predictor:
                 f"{self._looking.longest} pixels long, so edges may be less sharp."
             )
         if device.type != "cpu":
-            self._passes.model = self.model.to(device="cpu")
+            self._passes.use(self.model.to(device="cpu"))
             self._looking.longest = None
             return f"Memory ran out on {device}: the model now runs on the CPU."
         raise DeviceError(

@@ -15,6 +15,9 @@ from torch import Tensor
 #: How far click networks go from the parent towards what was learned, where other
 #: images are to be remembered.
 HALFWAY = 0.5
+#: The same where a gate leaves other images to the parent: further, since the line
+#: still does good to what few images show.
+GATED = 0.75
 
 
 def blended(

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from napari_clickseg.errors import TrainingError
 from napari_clickseg.models.checkpoint import read_checkpoint, save_checkpoint
+from napari_clickseg.models.gate import Gate, shortest, with_elsewhere
 from napari_clickseg.models.model import load_model
 from napari_clickseg.training.finetuning.adapters import take_up
-from napari_clickseg.training.finetuning.blending import HALFWAY, blended
+from napari_clickseg.training.finetuning.blending import GATED, HALFWAY, blended
 from napari_clickseg.training.finetuning.checking import Problem
 from napari_clickseg.training.finetuning.forecast import forecast
 from napari_clickseg.training.finetuning.keeping import (
@@ -186,11 +188,13 @@ class _Run:
         self.first_step: tuple[int, float] | None = None
         self.on_examples: OnExamples | None = None
         self.old: list[Any] = []
+        self.gate: Gate | None = None
 
     def go(self) -> FinetuneResult:
         job, work, folder = self.job, self.work, self.job.folder
         self._make_folder(folder)
         self._tell("preparing", 0, 0.0)
+        self.gate = work.gate(self.cancelled)
         before, old = self._measure_parent()
         self.old = old
         self._show(old)
@@ -210,7 +214,8 @@ class _Run:
         if work.task != "segmentation" and learned["validations"]:
             before, after = self._scores(learned["validations"])
         card = self._card(learned, before, after)
-        info = keep_model(network, job.name, card, folder)
+        beside = self._beside(network)
+        info = keep_model(network, job.name, card, folder, beside=beside)
         self._tell("saving", learned["step"], 1.0)
         examples = self._examples(new)
         return FinetuneResult(
@@ -237,8 +242,22 @@ class _Run:
     @property
     def share(self) -> float:
         """How far the result goes from the parent towards what was learned."""
-        remembers = self.work.task == "segmentation" and not self.work.forgetful
-        return HALFWAY if remembers else 1.0
+        if self.work.task != "segmentation" or self.work.forgetful:
+            return 1.0
+        return HALFWAY if self.gate is None else GATED
+
+    def _beside(self, network: Any) -> dict[str, Tensor] | None:
+        """Return what the file holds beside the result: gate and parent."""
+        if self.gate is None:
+            return None
+        new = network.state_dict()
+        other = {
+            name: shortest(value)
+            for name, value in self.work.network().state_dict().items()
+            # as the file will hold it, see keep_model
+            if not torch.equal(value, new[name].half().to(value))
+        }
+        return with_elsewhere(self.gate, other)
 
     def _examples(self, new: list[Any]) -> tuple[Example, ...]:
         targets = self.job.targets
@@ -280,7 +299,8 @@ class _Run:
     def _as_model(self, network: Any) -> Any:
         """Return a network as a model that answers clicks, as if read from a file."""
         path = self.job.folder / "learned.safetensors"
-        save_checkpoint(path, network, metadata={"task": self.work.task})
+        metadata, beside = {"task": self.work.task}, self._beside(network)
+        save_checkpoint(path, network, metadata=metadata, beside=beside)
         return load_model(str(path), self.job.where["device"])
 
     def _measure(
@@ -362,6 +382,7 @@ class _Run:
                 "learning_rate": work.options.learning_rate,
                 "kind": work.kind,
                 "blend": self.share,
+                "gate": self.gate is not None,
                 "reference": "none"
                 if work.forgetful
                 else "pictures that come along"

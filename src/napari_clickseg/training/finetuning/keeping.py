@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_clickseg import __version__
 from napari_clickseg.errors import CheckpointError, TrainingError
@@ -73,6 +73,7 @@ def keep_model(
     folder: Path,
     *,
     half: bool = True,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> ModelInfo:
     """Write a model's weights and put it into the list.
 
@@ -89,6 +90,8 @@ def keep_model(
         Where the file is made; it stays there, too.
     half : bool
         Store float16 where all weights fit it.
+    beside : mapping, optional
+        Gate and the parent's weights, see :mod:`~napari_clickseg.models.gate`.
 
     Raises
     ------
@@ -103,11 +106,11 @@ def keep_model(
     try:
         try:
             dtype = torch.float16 if half else None
-            save_checkpoint(target, network, metadata=card, dtype=dtype)
+            save_checkpoint(target, network, metadata=card, dtype=dtype, beside=beside)
         except CheckpointError:
             if not half:
                 raise
-            save_checkpoint(target, network, metadata=card)
+            save_checkpoint(target, network, metadata=card, beside=beside)
         return add_model_file(target, name)
     except (CheckpointError, OSError) as error:
         raise TrainingError(

@@ -55,6 +55,7 @@ PHOTOS = (
 )
 #: Made-up pictures beside them; the longest side of both.
 MADE_UP, SIDE = 12, 320
+_LAST: dict[tuple[object, ...], list[Source]] = {}
 #: Clicks on each picture, and how much of it an answer may cover to be kept.
 CLICKS, SHARES = 4, (0.002, 0.6)
 
@@ -186,6 +187,21 @@ def remembered(
     reader = Arrays(images, labels)
     inventory: Inventory = examine(reader)
     return [Source(Pictures(reader), inventory.entries, "photo", "colours")]
+
+
+def remembered_once(
+    key: tuple[object, ...], remember: Callable[[], list[Source]]
+) -> list[Source]:
+    """Return what was last remembered under a key, or remember it.
+
+    Forecast, gate and learning all need the same pictures, which take seconds.
+    """
+    kept = _LAST.get(key)
+    if kept is None:
+        kept = remember()
+        _LAST.clear()
+        _LAST[key] = kept
+    return list(kept)
 
 
 @torch.no_grad()

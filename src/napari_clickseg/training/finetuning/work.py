@@ -16,13 +16,20 @@ import torch
 from torch import nn
 
 from napari_clickseg.models.checkpoint import build_network, read_checkpoint
+from napari_clickseg.models.gate import Gate
+from napari_clickseg.models.model import load_model
 from napari_clickseg.training.finetuning.augmenting import Kind
 from napari_clickseg.training.finetuning.checking import Inventory
 from napari_clickseg.training.finetuning.clicks import ClickLesson, Student
+from napari_clickseg.training.finetuning.gating import make_gate
 from napari_clickseg.training.finetuning.lesson import Batch, Lesson
 from napari_clickseg.training.finetuning.loop import LoopOptions
 from napari_clickseg.training.finetuning.pictures import Pictures
-from napari_clickseg.training.finetuning.reference import pack_sources, remembered
+from napari_clickseg.training.finetuning.reference import (
+    pack_sources,
+    remembered,
+    remembered_once,
+)
 from napari_clickseg.training.finetuning.settings import Settings, work_key
 from napari_clickseg.training.finetuning.splitting import Split
 from napari_clickseg.training.finetuning.windows import (
@@ -162,11 +169,8 @@ class Work:
         if not self.forgetful:
             parent = Student(copy.deepcopy(self.network())).to(device).eval()
             parent.requires_grad_(False)
-            if self.rehearsal is not None:
-                avoid = [Path(p) for p in self.extra.get("folders", ())]
-                sources, labelled = pack_sources(self.rehearsal, avoid), True
-            else:
-                sources = remembered(parent, seed, device, cancelled)
+            sources = self._reference(parent, device, cancelled)
+            labelled = self.rehearsal is not None
             if sources:
                 share = self.world * self.settings.accumulate
                 half = max(1, round(batch / 2 / share)) * share
@@ -182,6 +186,32 @@ class Work:
             parent=parent,
             seed=seed,
         )
+
+    def _reference(
+        self,
+        parent: nn.Module,
+        device: torch.device,
+        cancelled: Callable[[], bool] | None,
+    ) -> list[Source]:
+        """Return other images than the user's."""
+        if self.rehearsal is not None:
+            avoid = [Path(p) for p in self.extra.get("folders", ())]
+            return pack_sources(self.rehearsal, avoid)
+        key = (read_checkpoint(self.weights).sha256, self.settings.seed, device.type)
+        return remembered_once(
+            key,
+            lambda: remembered(parent, self.settings.seed, device, cancelled),
+        )
+
+    def gate(self, cancelled: Callable[[], bool] | None = None) -> Gate | None:
+        """Return what tells the user's images from others, None if nothing does."""
+        if self.task != "segmentation" or self.forgetful:
+            return None
+        parent = Student(self.network()).eval().requires_grad_(False)
+        others = self._reference(parent, torch.device("cpu"), cancelled)
+        own = Source(self.own(), self.split.learn, self.kind)
+        model = load_model(str(self.weights), "cpu", "float32")
+        return make_gate(model, [own], others, self.settings.seed, cancelled)
 
     def _held_windows(self, options: WindowOptions) -> Batch | None:
         """Draw windows of what is held aside, always the same."""
