@@ -138,7 +138,10 @@ class Navigation(Controller):
         def write() -> str:
             if layer is None or plane is None:
                 raise SessionError("There is no object yet: click one, then press N.")
-            written = save_objects(path, read_box(layer, plane))
+            report = self.report
+            objects = {} if report is None else report.objects
+            classes = {label: each.category for label, each in objects.items()}
+            written = save_objects(path, read_box(layer, plane), classes=classes)
             return f"Objects written to {', '.join(str(each) for each in written)}."
 
         self._guarded(lambda: self.say(write()))

@@ -24,7 +24,8 @@ def export(
         Path,
         typer.Argument(
             metavar="TARGET",
-            help=".tif, .png (a picture), .json (COCO), .geojson (QuPath) or .zarr.",
+            help=".tif, .png (a picture), .json (COCO), .geojson (QuPath), .zarr, or .csv "
+            "(measures).",
         ),
     ],
     shapes: Annotated[
@@ -49,13 +50,16 @@ def export(
     napari-clickseg export cells.clickseg cells.json --shapes polygons
     napari-clickseg export qupath.geojson labels.tif --size 1024 1360
     """
+    classes: dict[int, str] = {}
     check_choice(shapes, ("rle", "polygons"), "--shapes")
     from napari_clickseg.exporting import load_objects, save_objects
 
     if source.suffix in (".clickseg", ".journal"):
         from napari_clickseg.session import ClickSession
 
-        labels: Any = ClickSession.load(source).labels
+        session = ClickSession.load(source)
+        labels: Any = session.labels
+        classes = {n: each.category for n, each in session.objects.items()}
     else:
         labels = load_objects(source, size)
     options: dict[str, Any] = {}
@@ -63,6 +67,6 @@ def export(
         options["shapes"] = shapes
         if file_name is not None:
             options["file_name"] = file_name
-    written = save_objects(target, labels, spacing=spacing, **options)
+    written = save_objects(target, labels, spacing=spacing, classes=classes, **options)
     count = np.count_nonzero(np.unique(labels))
     typer.echo(f"{count} objects -> {', '.join(str(path) for path in written)}")

@@ -353,10 +353,7 @@ def stats_of(state: State) -> SessionStats:
             for each in made
         ),
         current_clicks=len(state.draft.clicks),
-        proposed=sum(
-            bool(each.proposed_by) and not each.drafts
-            for each in state.objects.values()
-        ),
+        proposed=sum(each.undecided for each in state.objects.values()),
     )
 
 

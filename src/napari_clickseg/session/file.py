@@ -27,11 +27,12 @@ from napari_clickseg.session.packed import (
 )
 from napari_clickseg.session.packing import Arrays
 
-VERSION = 5
+VERSION = 6
 #: Version 1 knew neither refinements nor radii, version 2 no models that remember and
 #: no fixed windows, version 3 no proposals; what they hold is read as it was. Version
-#: 4 is that of classes, alpha and depth.
-READABLE = (1, 2, 3, VERSION)
+#: 4 is that of classes, alpha and depth, version 5 knew no classes of objects, no edits
+#: of committed ones and no boxes.
+READABLE = (1, 2, 3, 5, VERSION)
 #: Images in memory of at most this many bytes are put into the file.
 IMAGE_LIMIT = 2**26
 

@@ -22,7 +22,9 @@ from napari_clickseg.session.moments import State
 __all__ = ["FORMAT", "VERSION", "Recovered", "is_blank", "read_journal"]
 
 FORMAT = "napari-clickseg journal"
-VERSION = 1
+VERSION = 2
+#: Version 1 knew no edits of committed objects, and no boxes.
+READABLE = (1, VERSION)
 
 
 @dataclass(eq=False)
@@ -151,11 +153,11 @@ _DAMAGE = (
 
 
 def _checked(text: dict[str, Any], path: Path) -> dict[str, Any]:
-    if text.get("format") != FORMAT or text.get("version") != VERSION:
+    if text.get("format") != FORMAT or text.get("version") not in READABLE:
         raise SessionError(
             f"{path} has version {text.get('version')} of the journal format "
             f"({text.get('written_by', 'unknown program')}); this program reads "
-            f"version {VERSION}. Update napari-clickseg."
+            f"versions up to {VERSION}. Update napari-clickseg."
         )
     head = {k: v for k, v in text.items() if k not in ("kind", "time")}
     _settings(head)
