@@ -56,6 +56,12 @@ def picture(session: ClickSession) -> Any:
     )
 
 
+def bare(session: ClickSession) -> Any:
+    """The same without seconds: a replay knows those of the edits alone."""
+    *rest, objects = picture(session)
+    return *rest, [each[:-1] for each in objects]
+
+
 # -- merging -------------------------------------------------------------------------
 
 
@@ -320,7 +326,14 @@ def test_undo_journal_file_replay_and_script_agree(
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     s = four()
-    journal = s.keep_journal(folder)
+    s.keep_journal(folder)
+    try:
+        _edit_and_compare(s, edits, folder)
+    finally:
+        s.stop_journal()
+
+
+def _edit_and_compare(s: ClickSession, edits: Any, folder: Path) -> None:
     for edit in edits:
         before, number = picture(s), s._moments.history.now.number
         try:
@@ -339,7 +352,7 @@ def test_undo_journal_file_replay_and_script_agree(
             count += each.mask.within(Box.of_shape(SHAPE))
         assert count.max(initial=0) <= 1
     expected = picture(s)
-    assert picture(s.replay()) == expected
+    assert bare(s.replay()) == bare(s)
     scope: dict[str, Any] = {"image": IMAGE, "FakePredictor": FakePredictor}
     script = s.as_python().replace("'ritm-mobilenetv2-starter'", "predictor=fake", 1)
     scope["fake"] = FakePredictor()
@@ -350,9 +363,10 @@ def test_undo_journal_file_replay_and_script_agree(
     assert classes == [o.category for o in s.objects.values()]
     file = s.save(folder / "x.clickseg")
     assert picture(ClickSession.load(file)) == expected
-    if journal.path is not None:
+    assert s.journal is not None
+    if s.journal.path is not None:
         s.stop_journal()
-        found = next(Path(folder).glob("*.journal"))
+    for found in folder.glob("*.journal"):
         back = ClickSession.load(found, IMAGE)
         back._answering = s._answering.another(None, "auto", "auto")
         if back.pending:

@@ -13,6 +13,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session import Change, SessionStats
+from napari_clickseg.session.objects import Objects
 
 if TYPE_CHECKING:
     from napari_clickseg.prediction.settings import FirstLook
@@ -35,6 +36,8 @@ class Options:
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     #: Only windows that are prepared may be asked for.
     prepared: bool = False
+    #: A first click inside an object takes it up, to correct it.
+    takes_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Report:
         The committed objects of the plane and where they lie.
     stats : SessionStats
         Of all planes together.
+    objects : Objects
+        The committed objects of the plane themselves.
     taken_up : (PredictionSettings, RefinementSettings) or None
         How a session from a file was answered, where one was just taken up.
     """
@@ -67,4 +72,5 @@ class Report:
     drafted: bool
     settled: bool
     model: ModelFacts | None = None
+    objects: Objects = field(default_factory=Objects)
     taken_up: tuple[PredictionSettings, RefinementSettings] | None = None

@@ -24,8 +24,7 @@ def export(
         Path,
         typer.Argument(
             metavar="TARGET",
-            help=".tif, .png (a picture), .json (COCO), .geojson (QuPath), .zarr, or .csv "
-            "(measures).",
+            help=".tif, .png (picture), .json (COCO), .geojson (QuPath), .zarr, .csv.",
         ),
     ],
     shapes: Annotated[
