@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtTest import QTest
-from tests.gui.hands import CTRL, Hands
+from tests.gui.hands import CTRL, LEFT, PLAIN, Hands, move
 from tests.napari.conftest import discs
 
+from napari_clickseg.boxes import Box
+from napari_clickseg.prediction.proposing import Proposals
 from napari_clickseg.widgets.objects import ObjectsWidget
 
 pytestmark = pytest.mark.gui
@@ -61,7 +64,7 @@ def text(widget: ObjectsWidget, label: int, column: int) -> str:
 
 
 def drag_through(hands: Hands, *places: tuple[float, float]) -> None:
-    for start, end in zip(places[:-1], places[1:], strict=True):
+    for start, end in itertools.pairwise(places):
         hands.drag(start, end, steps=12)
     hands.pause(0.05)
     hands.settle()
@@ -137,9 +140,6 @@ def test_split_by_a_line_that_is_drawn(listed: Any) -> None:
 
 
 def test_proposals_are_kept_and_dropped_by_key(hands: Hands) -> None:
-    from napari_clickseg.session.objects import SegmentedObject
-    from napari_clickseg.session.patches import Patch
-
     _dock, widget = hands.viewer.window.add_plugin_dock_widget(
         "napari-clickseg", "Objects"
     )
@@ -150,21 +150,15 @@ def test_proposals_are_kept_and_dropped_by_key(hands: Hands) -> None:
         labels[row - 5 : row + 5, col - 5 : col + 5] = number
 
     def propose(engine: Any, plane: Any, options: Any) -> Any:
-        from napari_clickseg.boxes import Box
-        from napari_clickseg.prediction.proposing import Proposals
-
         found = Proposals(
             box=Box.of_shape(labels.shape),
             labels=labels.astype(np.int32),
             background=np.zeros(labels.shape, np.uint8),
             model="finder",
             diameter=10.0,
-            seconds=0.0,
-            notices=(),
         )
         return engine.add_proposals(plane, options, found)
 
-    del SegmentedObject, Patch
     ui.edit(propose, answer=False)
     hands.settle()
     assert text(widget, 1, 6) == "?"
@@ -231,11 +225,9 @@ def test_what_is_drawn_becomes_a_wish(
     if tool == "polygon":
         ring = [(16, 22), (16, 48), (44, 48), (44, 22), (17, 22)]
         corners = np.array(ring, float)
-        from tests.gui.hands import LEFT, PLAIN, move
-
         QTest.mouseMove(hands.canvas, hands.at(*corners[0]))
         QTest.mousePress(hands.canvas, LEFT, PLAIN, hands.at(*corners[0]))
-        for one, other in zip(corners[:-1], corners[1:], strict=True):
+        for one, other in itertools.pairwise(corners):
             for part in np.linspace(0, 1, 8)[1:]:
                 move(hands.canvas, hands.at(*(one * (1 - part) + other * part)))
                 hands.pause(0.01)
@@ -246,11 +238,14 @@ def test_what_is_drawn_becomes_a_wish(
     hands.settle()
     assert len(ui.drawings.data) == 0
     mask = ui.mask
-    assert mask[30, 35] and not mask[85, 115]
+    assert mask[30, 35]
+    assert not mask[85, 115]
     assert mask.sum() > 300
     assert ui.can_undo
     hands.press(Qt.Key.Key_Z, CTRL)
     hands.settle()
-    assert not ui.mask.any() and not ui.clicks and not ui.can_undo
+    assert not ui.mask.any()
+    assert not ui.clicks
+    assert not ui.can_undo
     hands.widget.tools.buttons["click"].click()
     assert ui.points.layer.mode == "add"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.choices import CHOICES
 from napari_clickseg.binding.choosing import Choosing
+from napari_clickseg.binding.effort import WorkingEngine
 from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.image_jobs import Context
-from napari_clickseg.binding.object_engine import ObjectEngine
 from napari_clickseg.binding.planes import (
     Plane,
     PlaneImage,
@@ -170,7 +170,7 @@ class Jobs(Choosing):
 
     def new_engine(self, tell: Tell) -> Engine:
         """Return what works in the worker, for one image."""
-        return ObjectEngine(self._shelf, tell)
+        return WorkingEngine(self._shelf, tell)
 
     def opening(self, engine: Engine, plane: Plane) -> Callable[[], Report]:
         """Return the job that begins with a plane and the objects on it."""

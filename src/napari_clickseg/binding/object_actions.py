@@ -47,9 +47,9 @@ class ObjectActions(Navigation):
 
     def show_object(self, label: int) -> None:
         """Bring an object into the middle of the view, and put a frame around it."""
-        super().show_object(label)
         if label not in self.selected:
             self.selected = (label,)
+        super().show_object(label)
         self._frame_selected()
 
     def _frame_selected(self) -> None:
