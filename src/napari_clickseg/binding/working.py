@@ -69,6 +69,12 @@ class Working(ObjectConsole):
         engine = context.engine
         self.background(lambda: save_effort(engine.effort(), path), done)
 
+    def reference_choices(self) -> list[Labels]:
+        """Return the layers that objects can be compared with."""
+        return [
+            each for each in self.objects_choices() if each is not self.objects_layer
+        ]
+
     def begin_study(self, reference: Labels, path: str) -> None:
         """Start a study; what is wrong is told."""
         self._guarded(lambda: self._start_study(reference, path))

@@ -22,6 +22,8 @@ __all__ = ["IDLE", "Activity", "Effort", "ObjectEffort", "effort_of", "save_effo
 IDLE = 30.0
 #: What is done to objects that are committed already.
 _ON_OBJECTS = frozenset({"merge", "split", "relabel", "class", "accept", "delete"})
+#: What makes clicks; those of an opened object were made before.
+_CLICKING = frozenset({"add", "clicks", "scribble", "box"})
 #: What is about no object.
 _OTHER = frozenset({"propose", "labels"})
 
@@ -188,7 +190,8 @@ class _Account:
             else:
                 self.now.search += gap
             self.now.begun = True
-            self.now.made += made
+            if each.kind in _CLICKING:
+                self.now.made += made
 
 
 def effort_of(

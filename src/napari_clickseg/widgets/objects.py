@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_clickseg.napari_layers import attach
+from napari_clickseg.widgets.effort import EffortRow
 from napari_clickseg.widgets.object_menu import KEYS, ObjectMenu
 from napari_clickseg.widgets.object_model import (
     CATEGORY,
@@ -90,6 +91,8 @@ class ObjectsWidget(QWidget):
         layout.addWidget(self.count)
         layout.addLayout(steps)
         layout.addLayout(edits)
+        self.effort = EffortRow(clicks)
+        layout.addWidget(self.effort)
         clicks.changed.connect(self.refresh)
         self.refresh()
 
@@ -129,6 +132,7 @@ class ObjectsWidget(QWidget):
                 lambda: self.model.show_objects(type(self.model.objects)())
             )
         self._select(clicks.selected)
+        self.effort.refresh()
         self._say_how_many()
         self._draw_soon()
 
