@@ -127,7 +127,9 @@ class ObjectActions(Navigation):
         objects = self.objects_now
         undecided = [] if objects is None else self._undecided(objects)
         label = self.shown_object
-        if label in self._decided or objects is None or label not in objects:
+        if label is not None and (
+            objects is None or label not in objects or label in self._decided
+        ):
             label = None
         if label is None:
             if not undecided:
