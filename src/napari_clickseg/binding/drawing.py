@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.binding.hooks import connected
+from napari_clickseg.binding.hooks import camera_of, connected
 from napari_clickseg.binding.object_actions import ObjectActions
 from napari_clickseg.binding.own_layers import MARK, grid_of
 from napari_clickseg.errors import ClickSegError, SessionError
@@ -34,12 +34,15 @@ TOOLS = {
     "scribble": "add_path",
     "box": "add_rectangle",
     "polygon": "add_polygon_lasso",
+    "cut": "add_path",
 }
 HINTS = {
     "scribble": "Draw over the object with the mouse held down.",
     "box": "Drag a box around the object.",
     "polygon": "Draw around the object with the mouse held down.",
 }
+#: Width of lines on screen, in pixels.
+WIDTH = 2.0
 #: Corners of an ellipse that is drawn.
 CORNERS = 64
 
@@ -58,7 +61,12 @@ class Drawing(ObjectActions):
     # -------------------------------------------------------------------- choosing
 
     def choose_tool(self, tool: str) -> None:
-        """Click from now on, or draw: ``"click"``, or a name of :data:`TOOLS`."""
+        """Click from now on, or draw.
+
+        Parameters
+        ----------
+        tool : {"click", "scribble", "box", "polygon"}
+        """
         self._cuts = None
         self._guarded(lambda: self._take_tool(tool))
 
@@ -68,7 +76,7 @@ class Drawing(ObjectActions):
         def begin() -> None:
             self.show_object(label)
             self._cuts = label
-            self._take_tool("scribble")
+            self._take_tool("cut")
             self.say(
                 f"Draw a line across object {label}, from outside to outside, with the "
                 "mouse held down. Or choose another tool."
@@ -114,10 +122,18 @@ class Drawing(ObjectActions):
                 **grid_of(image),
             )
         self.drawings = layer
+        self._zoomed()
         self._drawing_stops += [
             connected(layer.events.data, self._something_drawn),
             *self._tie(layer),
         ]
+
+    def _zoomed(self, event: Any = None) -> None:
+        super()._zoomed(event)
+        if self.drawings is not None:
+            zoom = float(camera_of(self.viewer).zoom)
+            scale = abs(float(self.drawings.scale[-1]))
+            self.drawings.current_edge_width = WIDTH / (zoom * scale)
 
     # --------------------------------------------------------------------- drawing
 

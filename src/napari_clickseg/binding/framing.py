@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.own_layers import MARK, grid_of
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.boxes import Box
@@ -20,8 +21,9 @@ __all__ = ["FRAME", "Frames"]
 
 FRAME = "Chosen objects"
 COLOR = "#ffd400"
-#: No more frames than this; pixels from the object to its frame.
-MOST, MARGIN = 200, 3
+#: No more frames than this; image pixels from the object to its frame; pixels on screen
+#: that the frame is wide.
+MOST, MARGIN, WIDTH = 200, 3, 2.0
 
 
 class Frames:
@@ -32,6 +34,12 @@ class Frames:
 
     def __init__(self) -> None:
         self._layer: weakref.ref[Points] | None = None
+
+    def fit_zoom(self, zoom: float) -> None:
+        """Keep frames as wide on screen as they are."""
+        layer = None if self._layer is None else self._layer()
+        if layer is not None and len(layer.data):
+            layer.border_width = WIDTH / (zoom * abs(float(layer.scale[-1])))
 
     def show(
         self, viewer: ViewerModel, image: Image, plane: Plane, boxes: Sequence[Box]
@@ -58,6 +66,7 @@ class Frames:
         if sizes:
             layer.size = np.array(sizes, float)
         layer.selected_data = set()
+        self.fit_zoom(float(camera_of(viewer).zoom))
 
     def _added(self, viewer: ViewerModel, image: Image) -> Points:
         active = viewer.layers.selection.active
@@ -69,7 +78,7 @@ class Frames:
             symbol="square",
             face_color="transparent",
             border_color=COLOR,
-            border_width=2,
+            border_width=WIDTH,
             border_width_is_relative=False,
             **grid_of(image),
         )

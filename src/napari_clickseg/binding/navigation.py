@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
-from napari_clickseg.binding.hooks import camera_of
+from napari_clickseg.binding.hooks import camera_of, canvas_size
 from napari_clickseg.binding.writing import layer_plane, read_box
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
@@ -284,11 +284,16 @@ class Navigation(Controller):
             before = viewer.dims.ndim - image.ndim  # axes that the image lacks
             centre = [world[axis - before] for axis in viewer.dims.displayed]
             camera = camera_of(viewer)
-            camera.center = (*camera.center[:-2], *centre[-2:])
-            sides = [image.scale[axis - before] for axis in viewer.dims.displayed]
-            size = max(box.shape) * abs(float(min(sides[-2:], key=abs)))
+            shown = [axis - before for axis in viewer.dims.displayed[-2:]]
+            size = max(box.shape) * abs(float(min(image.scale[shown], key=abs)))
             if size * camera.zoom < TOO_SMALL:
                 camera.zoom = CLOSER / size
+            ends = image.extent.world[:, shown]
+            half = np.array(canvas_size(viewer)) / (2 * camera.zoom)
+            # No farther than the image goes, where it fills the canvas.
+            near, far = ends[0] + half, ends[1] - half
+            inside = np.where(near < far, np.clip(centre[-2:], near, far), centre[-2:])
+            camera.center = (*camera.center[:-2], *(float(v) for v in inside))
 
     def _object_under_mouse(self) -> int | None:
         plane, image, objects = self.plane, self.image_layer, self.objects_layer

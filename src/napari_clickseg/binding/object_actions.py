@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.binding.framing import Frames
+from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.navigation import Navigation
 from napari_clickseg.binding.thumbnails import Thumbnail
 from napari_clickseg.errors import SessionError
@@ -51,6 +52,12 @@ class ObjectActions(Navigation):
             self.selected = (label,)
         super().show_object(label)
         self._frame_selected()
+        objects = self.objects_now
+        if objects is not None and label in objects and objects[label].undecided:
+            left = len(self._undecided(objects))
+            self.say(
+                f"Proposal {label}, {left} undecided. K: keep, D: drop, R: correct it."
+            )
 
     def _frame_selected(self) -> None:
         image, plane, objects = self.image_layer, self.plane, self.objects_now
@@ -65,6 +72,10 @@ class ObjectActions(Navigation):
         )
         with self._quietly():
             self._frames.show(self.viewer, image, plane, boxes)
+
+    def _zoomed(self, event: Any = None) -> None:
+        super()._zoomed(event)
+        self._frames.fit_zoom(float(camera_of(self.viewer).zoom))
 
     # ---------------------------------------------------------------------- edits
 

@@ -40,6 +40,8 @@ __all__ = ["ObjectsWidget"]
 
 #: So many pictures are asked for at once.
 AT_ONCE = 40
+#: So many rows are in sight at least.
+ROWS = 6
 WIDTHS = {0: SIDE + 8, 1: 48, 3: 66, 4: 50, 5: 62, 6: 26}
 
 
@@ -237,7 +239,7 @@ class _Table(QTableView):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setShowGrid(False)
-        self.setAlternatingRowColors(True)
+        self.setMinimumHeight(ROWS * (SIDE + 4))
         self.setSortingEnabled(True)
         self.setIconSize(QSize(SIDE, SIDE))
         rows = self.verticalHeader()
