@@ -101,7 +101,7 @@ class Controller(Jobs):
             self.say(change.notices[-1])
         elif change is not None and change.kind == "commit":
             label = (
-                max(report.boxes, default=0) if change.label is None else change.label
+                report.objects.next_label - 1 if change.label is None else change.label
             )
             self.say(f"Object {label} committed. Click inside the next one.")
         elif change is not None and change.kind == "propose":

@@ -247,8 +247,8 @@ class Engine(PlaneEngine[ClickSession]):
 
     def _next_label(self) -> int:
         """Return the id after the highest one of all planes."""
-        used = (max(s.objects, default=0) for s in self._sessions.values())
-        return max([self._floor or 0, *used]) + 1
+        used = (s.state.objects.next_label for s in self._sessions.values())
+        return max([(self._floor or 0) + 1, *used])
 
     def _prepare(self, plane: Plane, options: Options) -> None:
         """Give the session its model and its view."""
@@ -280,7 +280,6 @@ class Engine(PlaneEngine[ClickSession]):
             plane=plane,
             change=change,
             marks=tuple(map(mark_of, session.clicks)),
-            boxes={label: o.pixels.box for label, o in session.objects.items()},
             stats=stats,
             can_undo=session.can_undo,
             can_redo=session.can_redo,

@@ -11,8 +11,11 @@ from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.marks import AddMark, MarkEdit
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Options, Report
+from napari_clickseg.binding.shelf import ModelShelf, Tell
 from napari_clickseg.binding.thumbnails import Thumbnail, thumbnails
+from napari_clickseg.session import Change
 from napari_clickseg.session.masks import as_labels
+from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.unlabelled import Region
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ __all__ = ["ObjectEngine"]
 
 class ObjectEngine(Engine):
     """One image's sessions; parameters as of :class:`Engine`."""
+
+    def __init__(self, shelf: ModelShelf, tell: Tell) -> None:
+        super().__init__(shelf, tell)
+        self._measured: dict[Plane, Objects] = {}
 
     def edit_marks(
         self, plane: Plane, edits: list[MarkEdit], options: Options
@@ -37,6 +44,16 @@ class ObjectEngine(Engine):
             if label:
                 return self.call(plane, options, "reopen", label)
         report: Report = super().edit_marks(plane, edits, options)
+        return report
+
+    def _report(self, plane: Plane, change: Change | None, options: Options) -> Report:
+        """Return what the window is told; sizes of objects are known by then."""
+        report = super()._report(plane, change, options)
+        before = self._measured.get(plane, Objects())
+        for label in report.objects.differing(before):
+            if label in report.objects:
+                _ = report.objects[label].area
+        self._measured[plane] = report.objects
         return report
 
     def check_labels(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.marks import Mark
@@ -52,8 +53,6 @@ class Report:
         What changed on the plane; None where nothing did.
     marks : tuple of Mark
         The clicks of the object in work.
-    boxes : dict of int to Box
-        The committed objects of the plane and where they lie.
     stats : SessionStats
         Of all planes together.
     objects : Objects
@@ -65,7 +64,6 @@ class Report:
     plane: Plane
     change: Change | None
     marks: tuple[Mark, ...]
-    boxes: dict[int, Box]
     stats: SessionStats
     can_undo: bool
     can_redo: bool
@@ -74,3 +72,8 @@ class Report:
     model: ModelFacts | None = None
     objects: Objects = field(default_factory=Objects)
     taken_up: tuple[PredictionSettings, RefinementSettings] | None = None
+
+    @cached_property
+    def boxes(self) -> dict[int, Box]:
+        """The committed objects of the plane and where they lie, by label."""
+        return {label: each.pixels.box for label, each in self.objects.items()}

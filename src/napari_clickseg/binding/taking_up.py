@@ -78,6 +78,8 @@ class TakingUp(Drawing):
                 self.set_objects_layer(layer, tell=False)
                 context.keep(OBJECTS, layer)
                 self._begin_with(job.value)
+                self._put_on_top()
+                self.activate()
                 self.say(HINT)
 
         return self.background(lambda: engine.check_labels(readers), take)
@@ -92,6 +94,14 @@ class TakingUp(Drawing):
                 answer=False,
             )
         self.changed.emit()
+
+    def _put_on_top(self) -> None:
+        """Let the layer taken up from hide neither clicks nor mask."""
+        layers, points = self.viewer.layers, self.points
+        ours = (self.mask_layer, None if points is None else points.layer)
+        for layer in ours:
+            if layer is not None and layer in layers:
+                layers.move(layers.index(layer), len(layers))
 
     def _plane_changed(self) -> None:
         super()._plane_changed()

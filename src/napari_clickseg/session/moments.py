@@ -179,7 +179,12 @@ def _changed_objects(old: Objects, new: Objects) -> Box:
         return NOWHERE
     box = NOWHERE
     for label in old.differing(new):
-        for objects in (old, new):
-            if label in objects:
-                box = box.union(objects[label].pixels.box)
+        before, after = old.get(label), new.get(label)
+        if before and after and before.pixels is after.pixels:
+            continue  # of another class, say
+        for each in (before, after):
+            if each is not None:
+                box = box.union(each.pixels.box)
+    if box.empty:
+        return NOWHERE
     return difference(old.labels(box), new.labels(box))

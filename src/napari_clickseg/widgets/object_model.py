@@ -73,6 +73,8 @@ class ObjectModel(QAbstractTableModel):
         self._classify, self._draw = classify, draw
         self.objects = Objects()
         self.labels: list[int] = []
+        #: Proposals that nobody has decided on.
+        self.undecided = 0
         self._rows: dict[int, int] = {}
         self._column, self._descending = LABEL, False
         self._text, self._kind = "", "All"
@@ -86,6 +88,10 @@ class ObjectModel(QAbstractTableModel):
         if objects is self.objects:
             return False
         changed = list(objects.differing(self.objects))
+        for label in changed:
+            for sign, them in ((-1, self.objects), (1, objects)):
+                if label in them:
+                    self.undecided += sign * them[label].undecided
         self.objects = objects
         listed = self._rows
         if self._column == LABEL and all(
@@ -117,7 +123,8 @@ class ObjectModel(QAbstractTableModel):
     def _arrange(self) -> bool:
         """Sort and filter anew; returns whether that changed anything."""
         key = _VALUES[self._column]
-        found = [each for each in self.objects.values() if self._holds(each)]
+        found = [each for each in self.objects.in_any_order() if self._holds(each)]
+        found.sort(key=_VALUES[LABEL])
         found.sort(key=key, reverse=self._descending)
         labels = [each.label for each in found]
         if labels == self.labels:

@@ -142,7 +142,7 @@ class ObjectsWidget(QWidget):
 
     def _say_how_many(self) -> None:
         total, listed = len(self.model.objects), self.model.rowCount()
-        left = sum(each.undecided for each in self.model.objects.values())
+        left = self.model.undecided
         chosen = len(self.chosen)
         parts = [f"{total} object{'s' if total != 1 else ''}"]
         if listed != total:
