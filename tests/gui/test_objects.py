@@ -80,10 +80,18 @@ def test_the_list_shows_jumps_and_draws(listed: Any) -> None:
     picture = widget.model._pictures[2][1].toImage()
     middle = picture.pixelColor(picture.width() // 2, picture.height() // 2)
     assert middle.red() > 180  # the disc is bright
+    hands.camera.zoom = 40
     choose(widget, 4)
     hands.pause()
     centre = np.array(hands.camera.center)[-2:]
     np.testing.assert_allclose(centre, (85, 115), atol=2)
+    hands.viewer.reset_view()
+    whole = hands.camera.center
+    choose(widget, 3)
+    hands.pause()  # all of it is in sight
+    assert hands.camera.center == pytest.approx(whole, abs=1)
+    choose(widget, 4)
+    hands.pause()
     assert hands.ui.shown_object == 4
     frames = hands.viewer.layers["Chosen objects"]
     np.testing.assert_allclose(frames.data, [(85, 115)], atol=1)

@@ -35,9 +35,14 @@ class Frames:
     def __init__(self) -> None:
         self._layer: weakref.ref[Points] | None = None
 
+    @property
+    def layer(self) -> Points | None:
+        """The layer, if there is one."""
+        return None if self._layer is None else self._layer()
+
     def fit_zoom(self, zoom: float) -> None:
         """Keep frames as wide on screen as they are."""
-        layer = None if self._layer is None else self._layer()
+        layer = self.layer
         if layer is not None and len(layer.data):
             layer.border_width = WIDTH / (zoom * abs(float(layer.scale[-1])))
 
@@ -45,7 +50,7 @@ class Frames:
         self, viewer: ViewerModel, image: Image, plane: Plane, boxes: Sequence[Box]
     ) -> None:
         """Put frames around boxes of a plane, and take all others away."""
-        layer = None if self._layer is None else self._layer()
+        layer = self.layer
         if layer is not None and (
             layer not in viewer.layers or layer.ndim != image.ndim
         ):

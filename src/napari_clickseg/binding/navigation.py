@@ -290,9 +290,10 @@ class Navigation(Controller):
                 camera.zoom = CLOSER / size
             ends = image.extent.world[:, shown]
             half = np.array(canvas_size(viewer)) / (2 * camera.zoom)
-            # No farther than the image goes, where it fills the canvas.
+            # No farther than the image goes; in the middle where all of it is seen.
             near, far = ends[0] + half, ends[1] - half
-            inside = np.where(near < far, np.clip(centre[-2:], near, far), centre[-2:])
+            middle = np.where(np.isfinite(half), ends.mean(axis=0), centre[-2:])
+            inside = np.where(near < far, np.clip(centre[-2:], near, far), middle)
             camera.center = (*camera.center[:-2], *(float(v) for v in inside))
 
     def _object_under_mouse(self) -> int | None:

@@ -14,6 +14,9 @@ from napari_clickseg.errors import SessionError
 from napari_clickseg.session.unlabelled import Region
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.session import SegmentedObject
     from napari_clickseg.session.objects import Objects
     from napari_clickseg.worker import Channel, Job
@@ -72,6 +75,22 @@ class ObjectActions(Navigation):
         )
         with self._quietly():
             self._frames.show(self.viewer, image, plane, boxes)
+
+    def apply(self, context: Context[Any], report: Any) -> None:
+        """Show what a job did; frames go with their objects."""
+        super().apply(context, report)
+        change = report.change
+        if self.selected and change is not None and change.labels is not None:
+            self._frame_selected()
+
+    def _plane_changed(self) -> None:
+        self.selected = ()
+        self._frame_selected()
+        super()._plane_changed()
+
+    def _passing_layers(self) -> list[Layer]:
+        ours, frames = super()._passing_layers(), self._frames.layer
+        return ours if frames is None else [*ours, frames]
 
     def _zoomed(self, event: Any = None) -> None:
         super()._zoomed(event)

@@ -25,7 +25,8 @@ from napari_clickseg.session.object_edits import (
     as_category,
     as_ids,
 )
-from napari_clickseg.session.objects import check_label
+from napari_clickseg.session.objects import MAX_LABEL, SegmentedObject, check_label
+from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.proposing import ProposingSession
 from napari_clickseg.session.unlabelled import Region, find_unlabelled
 
@@ -210,9 +211,15 @@ class EditingSession(ProposingSession):
             Asked between two windows; True stops.
         """
         objects = self.state.objects
-        opened = self.state.draft.opened
-        if opened is not None and opened.label not in objects:
-            objects = objects.added([opened])
+        draft = self.state.draft
+        in_work = [self.mask_of(draft)]
+        if draft.opened is not None:
+            in_work.append(draft.opened.mask)
+        for number, mask in enumerate(in_work):
+            if not mask.box.empty:  # taken, too
+                taken = mask.values.astype(np.uint8)
+                each = SegmentedObject(MAX_LABEL - number, Patch(mask.box, taken))
+                objects = objects.added([each])
         place = None if near is None else as_position(near)
         field = self.visible if within is None else within
         return find_unlabelled(self.image, objects, field, place, cancelled)
