@@ -21,7 +21,8 @@ from napari_clickseg.binding.effort import WorkingEngine
 from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.reports import Options
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf
-from napari_clickseg.widgets.object_model import AREA, ObjectModel
+from napari_clickseg.widgets.object_columns import AREA
+from napari_clickseg.widgets.object_model import ObjectModel
 
 SIDE, STEP = 12, 16
 

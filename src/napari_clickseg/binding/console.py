@@ -126,9 +126,9 @@ class Console(Reading):
         """Take a committed object back into work, with its clicks."""
         return self._edit("reopen", (label,), {})
 
-    def delete(self, labels: int | Iterable[int]) -> Change:
+    def delete(self, label: int | Iterable[int]) -> Change:
         """Remove committed objects, several in one step."""
-        ids = list(labels) if isinstance(labels, Iterable) else labels
+        ids = list(label) if isinstance(label, Iterable) else label
         return self._edit("delete", (ids,), {})
 
     def discard(self) -> Change:

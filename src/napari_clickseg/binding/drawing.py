@@ -41,8 +41,9 @@ HINTS = {
     "box": "Drag a box around the object.",
     "polygon": "Draw around the object with the mouse held down.",
 }
-#: Width of lines on screen, in pixels.
-WIDTH = 2.0
+#: Width of lines on screen, in pixels; their colours: what adds, takes away, cuts.
+WIDTH = 4.0
+ADDS, TAKES, CUTS = "#1baf5c", "#f0442e", "#ff8c00"
 #: Corners of an ellipse that is drawn.
 CORNERS = 64
 
@@ -92,6 +93,17 @@ class Drawing(ObjectActions):
             return
         self.viewer.layers.selection.active = layer
         layer.mode = TOOLS[self.tool]
+        self._colour()
+
+    def set_sign(self, positive: bool) -> None:
+        """Let what is drawn add (True) or take away (False), as clicks do."""
+        super().set_sign(positive)
+        self._colour()
+
+    def _colour(self) -> None:
+        if self.drawings is not None:
+            sign = ADDS if self.positive else TAKES
+            self.drawings.current_edge_color = CUTS if self.tool == "cut" else sign
 
     def _take_tool(self, tool: str) -> None:
         if tool not in TOOLS:
@@ -116,9 +128,10 @@ class Drawing(ObjectActions):
                 ndim=image.ndim,
                 name=DRAWINGS,
                 metadata={MARK: DRAWINGS},
-                edge_color="#1baf5c",
+                edge_color=ADDS,
                 face_color="transparent",
-                edge_width=2,
+                edge_width=WIDTH,
+                opacity=1.0,
                 **grid_of(image),
             )
         self.drawings = layer

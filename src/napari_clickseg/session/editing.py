@@ -136,12 +136,12 @@ class EditingSession(ProposingSession):
         ids = as_ids(labels)
         return self._do(Accept(ids), label=ids[-1])
 
-    def delete(self, labels: int | Iterable[int]) -> Change:
+    def delete(self, label: int | Iterable[int]) -> Change:
         """Remove committed objects.
 
         Parameters
         ----------
-        labels : int or iterable of int
+        label : int or iterable of int
             Several are removed in one step.
 
         Raises
@@ -149,9 +149,9 @@ class EditingSession(ProposingSession):
         SessionError
             If there is no such object.
         """
-        if not isinstance(labels, Iterable):
-            return super().delete(labels)
-        ids = as_ids(labels)
+        if not isinstance(label, Iterable):
+            return super().delete(label)
+        ids = as_ids(label)
         return self._do(Delete(ids), label=ids[-1])
 
     def reopen_at(self, position: Any) -> Change:

@@ -10,44 +10,30 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QImage, QPixmap
 
 from napari_clickseg.session.objects import Objects
+from napari_clickseg.widgets.object_columns import (
+    AREA,
+    CATEGORY,
+    CLICKS,
+    COLUMNS,
+    FILTERS,
+    LABEL,
+    PICTURE,
+    SECONDS,
+    STATE,
+    TIPS,
+    VALUES,
+    state_in_words,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from napari_clickseg.binding.thumbnails import Thumbnail
     from napari_clickseg.session import SegmentedObject
 
-__all__ = ["COLUMNS", "FILTERS", "SIDE", "ObjectModel"]
+__all__ = ["ObjectModel"]
 
-#: Side of a thumbnail in pixels, and how many are kept.
-SIDE, KEPT = 36, 2000
-COLUMNS = ("", "Id", "Class", "Area", "Clicks", "Seconds", "")
-PICTURE, LABEL, CATEGORY, AREA, CLICKS, SECONDS, STATE = range(len(COLUMNS))
-TIPS = (
-    "The object, as it is shown on screen",
-    "Its number in the label image",
-    "Its class",
-    "Pixels",
-    "Clicks that made it",
-    "Time from its first click to its commit",
-    "\N{CHECK MARK}: kept or corrected by you, ?: proposed and not decided on yet",
-)
-
-_VALUES: dict[int, Callable[[SegmentedObject], Any]] = {
-    LABEL: lambda o: o.label,
-    CATEGORY: lambda o: o.category.casefold(),
-    AREA: lambda o: o.area,
-    CLICKS: lambda o: o.clicks,
-    SECONDS: lambda o: o.seconds,
-    STATE: lambda o: o.undecided,
-}
-#: Which objects are listed.
-FILTERS: dict[str, Callable[[SegmentedObject], bool]] = {
-    "All": lambda _: True,
-    "Proposed, undecided": lambda o: o.undecided,
-    "Decided": lambda o: not o.undecided,
-    "Clicked": lambda o: bool(o.drafts),
-    "Without a class": lambda o: not o.category,
-}
-
+#: So many thumbnails are kept.
+KEPT = 2000
 _DISPLAY, _ALIGN = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole
 _PICTURE, _TIP = Qt.ItemDataRole.DecorationRole, Qt.ItemDataRole.ToolTipRole
 _EDIT = Qt.ItemDataRole.EditRole
@@ -104,7 +90,7 @@ class ObjectModel(QAbstractTableModel):
 
     def sort(self, column: int, order: Any = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column."""
-        if column in _VALUES:
+        if column in VALUES:
             self._column = column
             self._descending = order == Qt.SortOrder.DescendingOrder
             self._arrange()
@@ -122,9 +108,9 @@ class ObjectModel(QAbstractTableModel):
 
     def _arrange(self) -> bool:
         """Sort and filter anew; returns whether that changed anything."""
-        key = _VALUES[self._column]
+        key = VALUES[self._column]
         found = [each for each in self.objects.in_any_order() if self._holds(each)]
-        found.sort(key=_VALUES[LABEL])
+        found.sort(key=VALUES[LABEL])
         found.sort(key=key, reverse=self._descending)
         labels = [each.label for each in found]
         if labels == self.labels:
@@ -216,13 +202,13 @@ class ObjectModel(QAbstractTableModel):
         if role == _PICTURE:
             return self._picture(each) if column == PICTURE else None
         if role in (_DISPLAY, _EDIT):
-            return _text(each, column)
+            return text_of(each, column)
         if role == _ALIGN:
             if column in (LABEL, AREA, CLICKS, SECONDS):
                 return _RIGHT
             return _CENTRE if column == STATE else None
         if role == _TIP and column == STATE:
-            return _state_in_words(each)
+            return state_in_words(each)
         return None
 
     def flags(self, index: QModelIndex) -> Any:
@@ -247,29 +233,3 @@ class ObjectModel(QAbstractTableModel):
         if row is None:
             row = bisect.bisect(self.labels, label) if self._column == LABEL else 0
         return min(row, len(self.labels) - 1)
-
-
-def _text(each: SegmentedObject, column: int) -> str:
-    match column:
-        case 1:
-            return str(each.label)
-        case 2:
-            return each.category
-        case 3:
-            return f"{each.area:,}".replace(",", "\N{THIN SPACE}")
-        case 4:
-            return str(each.clicks) if each.drafts else ""
-        case 5:
-            return f"{each.seconds:.1f}" if each.drafts else ""
-        case 6:
-            decided = each.drafts or each.accepted
-            return "?" if each.undecided else "\N{CHECK MARK}" if decided else ""
-    return ""
-
-
-def _state_in_words(each: SegmentedObject) -> str:
-    if each.undecided:
-        return f"Proposed by {each.proposed_by}; K keeps it, D deletes it"
-    if each.drafts:
-        return "Made or corrected by clicks"
-    return "Kept by you" if each.accepted else "Was there before"

@@ -9,28 +9,19 @@ from typing import TYPE_CHECKING, Any
 from qtpy.compat import isalive
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, QSize, Qt
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.widgets.effort import EffortRow
+from napari_clickseg.widgets.object_columns import CATEGORY, COLUMNS, FILTERS, SIDE
 from napari_clickseg.widgets.object_menu import KEYS, ObjectMenu
-from napari_clickseg.widgets.object_model import (
-    CATEGORY,
-    COLUMNS,
-    FILTERS,
-    PICTURE,
-    SIDE,
-    STATE,
-    ObjectModel,
-)
+from napari_clickseg.widgets.object_model import ObjectModel
+from napari_clickseg.widgets.object_table import ObjectTable
 from napari_clickseg.widgets.parts import Choice, button
 
 if TYPE_CHECKING:
@@ -40,9 +31,6 @@ __all__ = ["ObjectsWidget"]
 
 #: So many pictures are asked for at once.
 AT_ONCE = 40
-#: So many rows are in sight at least.
-ROWS = 6
-WIDTHS = {0: SIDE + 8, 1: 48, 3: 66, 4: 50, 5: 62, 6: 26}
 
 
 class ObjectsWidget(QWidget):
@@ -60,7 +48,7 @@ class ObjectsWidget(QWidget):
         self._drawing = self._ours = False
         self._drawn_for: Any = None
         self.model = ObjectModel(clicks.classify_objects, self._draw_soon)
-        self.table = table = _Table(self._pressed)
+        self.table = table = ObjectTable(self._pressed)
         table.setModel(self.model)
         self.menu = ObjectMenu(clicks, lambda: self.chosen, table.edit_class)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -226,51 +214,3 @@ class ObjectsWidget(QWidget):
         if isalive(self) and made:
             self.model.take_pictures(made)
             self._draw_soon()
-
-
-class _Table(QTableView):
-    """A table in which whole rows are chosen, quick with thousands of them."""
-
-    def __init__(self, pressed: Callable[[int], bool]) -> None:
-        super().__init__()
-        self._pressed = pressed
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setShowGrid(False)
-        self.setMinimumHeight(ROWS * (SIDE + 4))
-        self.setSortingEnabled(True)
-        self.setIconSize(QSize(SIDE, SIDE))
-        rows = self.verticalHeader()
-        rows.setVisible(False)
-        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        rows.setDefaultSectionSize(SIDE + 4)
-        self.horizontalHeader().setHighlightSections(False)
-
-    def setModel(self, model: Any) -> None:
-        """Take a model, and set widths."""
-        super().setModel(model)
-        header = self.horizontalHeader()
-        for column, width in WIDTHS.items():
-            header.resizeSection(column, width)
-        header.setSectionResizeMode(CATEGORY, QHeaderView.ResizeMode.Stretch)
-        for column in (PICTURE, STATE):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-        self.sortByColumn(1, Qt.SortOrder.AscendingOrder)
-
-    def edit_class(self) -> None:
-        """Let the class of the current object be typed."""
-        row = self.currentIndex().row()
-        if row >= 0:
-            self.setFocus()
-            self.edit(self.model().index(row, CATEGORY))
-
-    def keyPressEvent(self, event: Any) -> None:
-        """Take our keys; others move in the list."""
-        plain = event.modifiers() in (
-            Qt.KeyboardModifier.NoModifier,
-            Qt.KeyboardModifier.KeypadModifier,
-        )
-        if not (plain and self._pressed(event.key())):
-            super().keyPressEvent(event)
