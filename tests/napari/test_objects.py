@@ -288,6 +288,20 @@ def test_corrected_in_its_own_layer(ui, dtype):
     np.testing.assert_array_equal(np.asarray(layer.data), foreign())
 
 
+@pytest.mark.parametrize("policy", ["overwrite", "probability"])
+def test_no_other_object_of_that_layer_loses_a_pixel(ui, policy):
+    labels = foreign()
+    labels[22:38, 43:46] = 5  # a part of the disc is another's
+    layer = ui.viewer.add_labels(labels.copy(), name="theirs")
+    ui.overlap = policy
+    ui.take_up_from(layer)
+    ui.reopen_at((30, 35))
+    ui.add_click((30, 35))
+    assert ui.mask[30, 44]
+    ui.commit()
+    np.testing.assert_array_equal(np.asarray(layer.data) == 5, labels == 5)
+
+
 def test_a_click_beside_objects_begins_a_new_one_there(ui):
     layer = ui.viewer.add_labels(foreign(), name="theirs")
     ui.take_up_from(layer)

@@ -13,7 +13,7 @@ from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelShelf, Tell
 from napari_clickseg.binding.thumbnails import Thumbnail, thumbnails
-from napari_clickseg.session import Change
+from napari_clickseg.session import Change, Overlap
 from napari_clickseg.session.masks import as_labels
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.unlabelled import Region
@@ -78,6 +78,18 @@ class ObjectEngine(Engine):
         session.set_image(session.image, labels=labels)
         self._floor = max(self._floor or 0, int(labels.max(initial=0)))
         return self._report(plane, None, options)
+
+    def commit(
+        self,
+        plane: Plane,
+        options: Options,
+        label: int | None,
+        overlap: Overlap | None = None,
+    ) -> Report:
+        """Commit the object; what was taken up takes no pixel from others."""
+        if options.takes_up and overlap is None:
+            overlap = "keep"
+        return super().commit(plane, options, label, overlap)
 
     def split(self, plane: Plane, options: Options, label: int, line: Any) -> Report:
         """Cut an object; ids are unique over all planes of the image."""
