@@ -59,6 +59,10 @@ class ObjectConsole(Console):
         """Take the object at ``(row, col)`` back into work."""
         return self._edit("reopen_at", (position,), {})
 
+    def label_at(self, position: Sequence[float]) -> int:
+        """Return the id of the object at ``(row, col)``; 0: none."""
+        return int(self.session.label_at(position))
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that objects of the plane have."""

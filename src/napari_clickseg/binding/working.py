@@ -11,7 +11,8 @@ from napari_clickseg.binding.object_console import ObjectConsole
 from napari_clickseg.binding.planes import Plane, data_shape
 from napari_clickseg.binding.writing import box_reader
 from napari_clickseg.errors import MaskError
-from napari_clickseg.session.effort import IDLE, Effort, save_effort
+from napari_clickseg.session.effort import IDLE, Activity, Effort, save_effort
+from napari_clickseg.session.study import Study
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -33,6 +34,18 @@ class Working(ObjectConsole):
         Pauses longer than ``idle_limit`` (seconds) do not count.
         """
         found: Effort = self._ask_engine(lambda engine, _: engine.effort(idle_limit))
+        return found
+
+    @property
+    def activity(self) -> tuple[Activity, ...]:
+        """What was done on the plane and when, undo and redo included."""
+        found: tuple[Activity, ...] = self.session.activity
+        return found
+
+    @property
+    def study(self) -> Study | None:
+        """The study that is written on the plane; None where there is none."""
+        found: Study | None = self.session.study
         return found
 
     def start_study(self, reference: Any, path: str | Path, **options: Any) -> None:

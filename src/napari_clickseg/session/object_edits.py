@@ -226,7 +226,7 @@ _KINDS: dict[str, Any] = {
 
 def pack_object_edit(edit: ObjectEdit) -> dict[str, Any]:
     """Return an edit of objects as JSON."""
-    return asdict(edit)  # type: ignore[call-overload, no-any-return]
+    return asdict(edit)  # type: ignore[call-overload]
 
 
 def unpack_object_edit(kind: str, text: dict[str, Any]) -> ObjectEdit:
