@@ -19,6 +19,7 @@ os.environ["NAPARI_CONFIG"] = str(Path(_FOLDER) / "settings.yaml")
 os.environ.setdefault("NAPARI_CLICKSEG_CACHE", _FOLDER)
 
 import napari  # noqa: E402
+import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from qtpy.QtCore import QEventLoop, QTimer  # noqa: E402
 from scipy import ndimage  # noqa: E402
@@ -307,6 +308,68 @@ def finetune() -> None:
     window.close()
 
 
+def objects() -> None:
+    """Work through a list: proposals, a split, and labels of another program."""
+    window = Window("fluorescence", (1500, 900))
+    ui = window.ui
+    window.viewer.window.add_plugin_dock_widget("napari-clickseg", "Objects")
+    ui.act("propose")
+    wait(lambda: not ui.proposing.running, 300)
+    window.settle()
+    labels = list(ui.objects)
+    ui.classify_objects(labels[:6], "nucleus")
+    ui.classify_objects(labels[6:8], "debris")
+    ui.accept_objects(labels[:9])
+    window.settle()
+    for place in centres(window, 40)[38:]:
+        if not ui.session.label_at(place):
+            window.click(place)
+            window.commit()
+    ui.show_object(labels[9])
+    window.settle()
+    wait(limit=1.5)
+    window.save("objects-list")
+    # Two that touch, as if they had not been told apart.
+    plane = ui.labels
+    right, left = plane[:, 1:], plane[:, :-1]
+    touching = (right != left) & (right > 0) & (left > 0)
+    row, col = np.argwhere(touching)[0]
+    one, other = int(left[row, col]), int(right[row, col])
+    ui.merge_objects([one, other])
+    window.settle()
+    largest = ui.objects[one]
+    box = largest.pixels.box
+    middle = float(row), float(col)
+    ui.draw_split(largest.label)
+    window.look(middle, 4)
+    line = [(box.top - 3, middle[1] + 4), middle, (box.bottom + 3, middle[1] - 4)]
+    with ui._quietly():  # noqa: SLF001 - as it looks before the mouse is let go
+        ui.drawings.add(np.array(line), shape_type="path")
+    wait(limit=0.5)
+    window.save("objects-split")
+    window.close()
+
+
+def take_up() -> None:
+    """Correct a label of another program in its own layer."""
+    window = Window("fluorescence", (1320, 840))
+    ui = window.ui
+    truth = ui.image_layer.metadata["objects"]
+    theirs = ndimage.grey_erosion(truth, size=(7, 7)).astype("uint16")
+    layer = window.viewer.add_labels(theirs, name="Labels of another program")
+    layer.opacity = 0.45
+    window.dock.folds["objects"].expand(animate=False)
+    ui.activate()
+    ui.choose_take_up(layer)
+    window.settle()
+    place = centres(window, 3)[0]
+    window.look(place, 4)
+    window.click(place)
+    window.click((place[0] + 8, place[1] + 2))
+    window.save("objects-take-up")
+    window.close()
+
+
 # The last one leaves its sections open, which is remembered.
 PICTURES = {
     "finetune": finetune,
@@ -317,6 +380,8 @@ PICTURES = {
     "refinement": refinement,
     "prepare": prepare,
     "propose": propose,
+    "objects": objects,
+    "take_up": take_up,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }

@@ -189,10 +189,14 @@ class MoveClick:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceClicks:
-    """Put the whole list ``new`` in the place of ``old``."""
+    """Put the whole list ``new`` in the place of ``old``.
+
+    ``together``: the model is asked once about those that are new, not click by click.
+    """
 
     old: Clicks
     new: Clicks
+    together: bool = False
 
     def apply(self, clicks: Clicks) -> Clicks:
         """Return the new list."""
@@ -202,7 +206,7 @@ class ReplaceClicks:
 
     def inverse(self) -> ReplaceClicks:
         """Return the edit that brings the old list back."""
-        return ReplaceClicks(self.new, self.old)
+        return ReplaceClicks(self.new, self.old, self.together)
 
 
 def as_clicks(clicks: Iterable[Any]) -> Clicks:

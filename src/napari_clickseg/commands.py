@@ -8,13 +8,16 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = [
+    "accept",
     "commit",
     "discard",
     "grow_radius",
     "next_object",
+    "next_unlabelled",
     "previous_object",
     "propose",
     "redo",
+    "reject",
     "reopen",
     "shrink_radius",
     "toggle_refinement",
@@ -66,6 +69,21 @@ def reopen(viewer: napari.Viewer) -> None:
 def propose(viewer: napari.Viewer) -> None:
     """Look for objects without a click; while it runs: stop."""
     _act(viewer, "propose")
+
+
+def accept(viewer: napari.Viewer) -> None:
+    """Keep the proposal that is shown, and show the next one."""
+    _act(viewer, "accept")
+
+
+def reject(viewer: napari.Viewer) -> None:
+    """Delete the object that is shown, and show the next proposal."""
+    _act(viewer, "reject")
+
+
+def next_unlabelled(viewer: napari.Viewer) -> None:
+    """Go to what has no object yet."""
+    _act(viewer, "next_unlabelled")
 
 
 def toggle_refinement(viewer: napari.Viewer) -> None:

@@ -9,8 +9,8 @@ import weakref
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_clickseg.binding.console import Console
 from napari_clickseg.binding.shelf import ModelShelf
+from napari_clickseg.binding.working import Working
 from napari_clickseg.errors import SessionError
 from napari_clickseg.worker import Worker, the_learner, the_worker
 
@@ -25,7 +25,7 @@ FINETUNING = "finetuning"
 _SHELF = ModelShelf()
 
 
-class ViewerClicks(Console):
+class ViewerClicks(Working):
     """The clicks of one viewer: its layers, its jobs, and the names for scripts.
 
     Made by :func:`attach`. Beside the names of

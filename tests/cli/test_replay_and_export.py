@@ -50,3 +50,20 @@ def test_export(session_file, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["export", str(target), str(back), "--size", "96", "128"])
     np.testing.assert_array_equal(read_labels(back), session.labels)
+
+
+def test_clicks_and_seconds_of_a_session(session_file, tmp_path, capsys):
+    path, session = session_file
+    table = tmp_path / "effort.csv"
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(path), "--effort", str(table)])
+    assert not ended.value.code
+    assert str(table) in capsys.readouterr().out
+    [head, row] = table.read_text().splitlines()
+    assert head.startswith("label,class,clicks,clicks_made,seconds")
+    [effort] = session.effort().objects
+    assert row.startswith(f"1,,2,2,{effort.seconds:.3f}")
+    for arguments in (["export", str(path)], ["export", "x.tif", "--effort", "y.csv"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code

@@ -7,7 +7,7 @@ on screen, and raises what went wrong.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from napari_clickseg.binding.reading import Reading
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.clicks import Click, as_position
 from napari_clickseg.errors import Cancelled
-from napari_clickseg.session import Change
+from napari_clickseg.session import Change, Overlap
 
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
@@ -110,9 +110,15 @@ class Console(Reading):
 
     # -------------------------------------------------------------------- objects
 
-    def commit(self, label: int | None = None) -> int:
-        """Make the mask an object; returns its id."""
-        change = self._change(lambda: self.commit_job(label))
+    def commit(
+        self, label: int | None = None, *, overlap: Overlap | None = None
+    ) -> int:
+        """Make the mask an object; returns its id.
+
+        ``overlap`` says whose pixels are those that older objects have, for this one:
+        ``"keep"``, ``"overwrite"`` or ``"probability"``.
+        """
+        change = self._change(lambda: self.commit_job(label, overlap))
         assert change.label is not None
         return change.label
 
@@ -120,9 +126,10 @@ class Console(Reading):
         """Take a committed object back into work, with its clicks."""
         return self._edit("reopen", (label,), {})
 
-    def delete(self, label: int) -> Change:
-        """Remove a committed object."""
-        return self._edit("delete", (label,), {})
+    def delete(self, label: int | Iterable[int]) -> Change:
+        """Remove committed objects, several in one step."""
+        ids = list(label) if isinstance(label, Iterable) else label
+        return self._edit("delete", (ids,), {})
 
     def discard(self) -> Change:
         """Drop the object in work; an opened one goes back as it was."""

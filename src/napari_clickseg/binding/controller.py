@@ -14,6 +14,7 @@ from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.jobs import Jobs
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report
+from napari_clickseg.binding.told import after_edit
 from napari_clickseg.binding.writing import (
     box_reader,
     read_box,
@@ -100,11 +101,13 @@ class Controller(Jobs):
             self.say(change.notices[-1])
         elif change is not None and change.kind == "commit":
             label = (
-                max(report.boxes, default=0) if change.label is None else change.label
+                report.objects.next_label - 1 if change.label is None else change.label
             )
             self.say(f"Object {label} committed. Click inside the next one.")
         elif change is not None and change.kind == "propose":
             self.say(_proposed(len(change.proposed)))
+        elif change is not None and (told := after_edit(change, report.objects)):
+            self.say(told)
         elif report.plane == self.plane and self._improves(report):
             self.say(HINT_REFINING)
         elif report.plane == self.plane:
@@ -207,6 +210,6 @@ def _proposed(count: int) -> str:
         return "No object was found that is not there yet."
     what = "1 object" if count == 1 else f"{count} objects"
     return (
-        f"{what} proposed. G: step through them, R: reopen and correct one; undo takes "
-        "all back."
+        f"{what} proposed. K: keep, D: delete, R: correct the one that is shown; undo "
+        "takes all back."
     )

@@ -261,7 +261,6 @@ class DenseEngine(PlaneEngine[DenseSession]):
             plane=plane,
             change=change,
             marks=tuple(map(mark_of, session.clicks)),
-            boxes={},
             stats=SessionStats(
                 tuple(o for s in each for o in s.objects),
                 sum(s.current_clicks for s in each),

@@ -17,7 +17,13 @@ from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
 from napari_clickseg.image import ImageSource
-from napari_clickseg.session import PROPOSER, Change, ClickSession, SessionStats
+from napari_clickseg.session import (
+    PROPOSER,
+    Change,
+    ClickSession,
+    Overlap,
+    SessionStats,
+)
 from napari_clickseg.session.base import stats_of
 from napari_clickseg.session.recovering import Recovered
 
@@ -104,14 +110,20 @@ class Engine(PlaneEngine[ClickSession]):
             change = None
         return self._report(plane, change, options)
 
-    def commit(self, plane: Plane, options: Options, label: int | None) -> Report:
+    def commit(
+        self,
+        plane: Plane,
+        options: Options,
+        label: int | None,
+        overlap: Overlap | None = None,
+    ) -> Report:
         """Commit the object; ids are unique over all planes of the image."""
         session = self._session(plane)
         if label is None:
             label = session.opened_label or self._next_label()
         if options.check_label is not None:
             options.check_label(label)
-        return self.call(plane, options, "commit", label)
+        return self.call(plane, options, "commit", label, overlap=overlap)
 
     def looking(
         self, plane: Plane, options: Options, model: str = PROPOSER, **wishes: Any
@@ -235,8 +247,8 @@ class Engine(PlaneEngine[ClickSession]):
 
     def _next_label(self) -> int:
         """Return the id after the highest one of all planes."""
-        used = (max(s.objects, default=0) for s in self._sessions.values())
-        return max([self._floor or 0, *used]) + 1
+        used = (s.state.objects.next_label for s in self._sessions.values())
+        return max([(self._floor or 0) + 1, *used])
 
     def _prepare(self, plane: Plane, options: Options) -> None:
         """Give the session its model and its view."""
@@ -268,11 +280,11 @@ class Engine(PlaneEngine[ClickSession]):
             plane=plane,
             change=change,
             marks=tuple(map(mark_of, session.clicks)),
-            boxes={label: o.pixels.box for label, o in session.objects.items()},
             stats=stats,
             can_undo=session.can_undo,
             can_redo=session.can_redo,
             drafted=session.in_work,
             settled=session.settled,
             model=self._shelf.facts(options.model),
+            objects=session.state.objects,
         )

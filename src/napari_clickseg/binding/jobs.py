@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.choices import CHOICES
 from napari_clickseg.binding.choosing import Choosing
+from napari_clickseg.binding.effort import WorkingEngine
 from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.planes import (
@@ -56,6 +57,8 @@ class Jobs(Choosing):
         self, viewer: ViewerModel, channel: Channel, shelf: ModelShelf
     ) -> None:
         self.shown_object: int | None = None
+        #: Whether a first click inside an object takes it up.
+        self.takes_up = False
         chosen = preferences()
         chosen.apply_cache_folder()
         self.model_choice = ModelChoice(
@@ -137,6 +140,7 @@ class Jobs(Choosing):
             self.choices.settings,
             self.choices.refinement,
             self.preparing.suffices,
+            self.takes_up,
         )
 
     def opener(self, image: Image) -> Callable[[Plane, PlaneImage], Preparation]:
@@ -166,7 +170,7 @@ class Jobs(Choosing):
 
     def new_engine(self, tell: Tell) -> Engine:
         """Return what works in the worker, for one image."""
-        return Engine(self._shelf, tell)
+        return WorkingEngine(self._shelf, tell)
 
     def opening(self, engine: Engine, plane: Plane) -> Callable[[], Report]:
         """Return the job that begins with a plane and the objects on it."""

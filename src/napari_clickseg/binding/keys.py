@@ -52,6 +52,9 @@ KEYS = (
     Key("next_object", "Next object", ("G",)),
     Key("previous_object", "Previous object", ("H",)),
     Key("reopen", "Reopen the one under the mouse", ("R",)),
+    Key("accept", "Keep the proposal, show the next", ("K",)),
+    Key("reject", "Delete the object, show the next", ("D",)),
+    Key("next_unlabelled", "Go to what has no object yet", ("U",)),
     # In Labels layers these are the size of the brush.
     Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
     Key("shrink_radius", "Let it reach less far", (), ("[",)),

@@ -9,11 +9,13 @@ from psygnal import Signal
 
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
-from napari_clickseg.binding.hooks import camera_of
-from napari_clickseg.binding.writing import read_box
+from napari_clickseg.binding.hooks import camera_of, canvas_size
+from napari_clickseg.binding.writing import layer_plane, read_box
+from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
 from napari_clickseg.exporting import load_objects, save_objects
 from napari_clickseg.refinement.settings import Method
+from napari_clickseg.session import Overlap
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -24,6 +26,8 @@ __all__ = ["Navigation"]
 
 #: One press of a key makes an attention radius larger by this.
 RADIUS_STEP = 1.25
+#: Objects that are shorter on screen (pixels) are enlarged to this when they are shown.
+TOO_SMALL, CLOSER = 24.0, 60.0
 
 
 class Navigation(Controller):
@@ -73,14 +77,17 @@ class Navigation(Controller):
             self.points.positive = positive
         self.changed.emit()
 
-    def commit_job(self, label: int | None = None) -> Job:
+    def commit_job(
+        self, label: int | None = None, overlap: Overlap | None = None
+    ) -> Job:
         """Commit the object in work."""
         if self._objects_touched and self.plane is not None:
             context = self.context
             if context is not None and self.plane in context.opened:
                 self._send_objects(self.plane)
         return self.edit(
-            lambda engine, plane, o: engine.commit(plane, o, label), answer=False
+            lambda engine, plane, o: engine.commit(plane, o, label, overlap),
+            answer=False,
         )
 
     def _act_prepare_image(self) -> None:
@@ -138,7 +145,10 @@ class Navigation(Controller):
         def write() -> str:
             if layer is None or plane is None:
                 raise SessionError("There is no object yet: click one, then press N.")
-            written = save_objects(path, read_box(layer, plane))
+            report = self.report
+            objects = {} if report is None else report.objects
+            classes = {label: each.category for label, each in objects.items()}
+            written = save_objects(path, read_box(layer, plane), classes=classes)
             return f"Objects written to {', '.join(str(each) for each in written)}."
 
         self._guarded(lambda: self.say(write()))
@@ -257,21 +267,34 @@ class Navigation(Controller):
         report, plane, objects = self.report, self.plane, self.objects_layer
         if report is None or plane is None or label not in report.boxes:
             raise SessionError(f"There is no object {label} on this plane.")
-        box = report.boxes[label]
         self.shown_object = label
-        viewer, image = self.viewer, self.image_layer
-        if image is not None:
-            middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
-            world = image.data_to_world(plane.to_data(middle))
-            before = viewer.dims.ndim - image.ndim  # axes that the image lacks
-            centre = [world[axis - before] for axis in viewer.dims.displayed]
-            camera = camera_of(viewer)
-            camera.center = (*camera.center[:-2], *centre[-2:])
+        self.look_at(report.boxes[label])
         if objects is not None:
             objects.selected_label = label
         number, count = sorted(report.boxes).index(label) + 1, len(report.boxes)
         self.say(f"Object {label} ({number} of {count}). R: reopen and correct it.")
         self.changed.emit()
+
+    def look_at(self, box: Box) -> None:
+        """Bring a box of the plane into the middle of the view."""
+        viewer, image, plane = self.viewer, self.image_layer, self.plane
+        if image is not None and plane is not None:
+            middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
+            world = image.data_to_world(plane.to_data(middle))
+            before = viewer.dims.ndim - image.ndim  # axes that the image lacks
+            centre = [world[axis - before] for axis in viewer.dims.displayed]
+            camera = camera_of(viewer)
+            shown = [axis - before for axis in viewer.dims.displayed[-2:]]
+            size = max(box.shape) * abs(float(min(image.scale[shown], key=abs)))
+            if size * camera.zoom < TOO_SMALL:
+                camera.zoom = CLOSER / size
+            ends = image.extent.world[:, shown]
+            half = np.array(canvas_size(viewer)) / (2 * camera.zoom)
+            # No farther than the image goes; in the middle where all of it is seen.
+            near, far = ends[0] + half, ends[1] - half
+            middle = np.where(np.isfinite(half), ends.mean(axis=0), centre[-2:])
+            inside = np.where(near < far, np.clip(centre[-2:], near, far), middle)
+            camera.center = (*camera.center[:-2], *(float(v) for v in inside))
 
     def _object_under_mouse(self) -> int | None:
         plane, image, objects = self.plane, self.image_layer, self.objects_layer
@@ -279,10 +302,11 @@ class Navigation(Controller):
             return None
         place = image.world_to_data(self.viewer.cursor.position)
         row, col = (int(np.round(value)) for value in plane.to_plane(place))
-        height, width = plane.shape_in(objects.data.shape)
+        theirs = layer_plane(objects, plane)
+        height, width = theirs.shape_in(objects.data.shape)
         if not (0 <= row < height and 0 <= col < width):
             return None
-        whole = plane.to_data((row, col))
+        whole = theirs.to_data((row, col))
         label = int(np.asarray(objects.data[tuple(int(v) for v in whole)]))
         report = self.report
         known = report is not None and label in report.boxes

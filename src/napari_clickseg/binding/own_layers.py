@@ -115,10 +115,14 @@ def check_objects(layer: Labels, image: Image) -> None:
     MaskError
         With what to do.
     """
-    shape = data_shape(image)
-    if tuple(layer.data.shape) != shape:
+    shape, theirs = data_shape(image), data_shape(layer)
+    if len(theirs) > len(shape) and set(theirs[: -len(shape)]) == {1}:
+        theirs = theirs[-len(shape) :]
+    if theirs != shape and not (
+        2 <= len(theirs) < len(shape) and shape[-len(theirs) :] == theirs
+    ):
         raise MaskError(
-            f"'{layer.name}' has shape {tuple(layer.data.shape)}, but '{image.name}' "
+            f"'{layer.name}' has shape {data_shape(layer)}, but '{image.name}' "
             f"has {shape}: choose a Labels layer of that shape, or a new one."
         )
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.binding.engine import Engine
-from napari_clickseg.binding.navigation import Navigation
 from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.taking_up import TakingUp
 from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session import SegmentedObject
 from napari_clickseg.session.refining import Refinement, as_refinement
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Reading"]
 
 
-class Reading(Navigation):
+class Reading(TakingUp):
     """State and options of the plane on screen, as they are when all is done."""
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.marks import Mark
@@ -13,6 +14,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.refinement.settings import RefinementSettings
 from napari_clickseg.session import Change, SessionStats
+from napari_clickseg.session.objects import Objects
 
 if TYPE_CHECKING:
     from napari_clickseg.prediction.settings import FirstLook
@@ -35,6 +37,8 @@ class Options:
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     #: Only windows that are prepared may be asked for.
     prepared: bool = False
+    #: A first click inside an object takes it up, to correct it.
+    takes_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,10 @@ class Report:
         What changed on the plane; None where nothing did.
     marks : tuple of Mark
         The clicks of the object in work.
-    boxes : dict of int to Box
-        The committed objects of the plane and where they lie.
     stats : SessionStats
         Of all planes together.
+    objects : Objects
+        The committed objects of the plane themselves.
     taken_up : (PredictionSettings, RefinementSettings) or None
         How a session from a file was answered, where one was just taken up.
     """
@@ -60,11 +64,16 @@ class Report:
     plane: Plane
     change: Change | None
     marks: tuple[Mark, ...]
-    boxes: dict[int, Box]
     stats: SessionStats
     can_undo: bool
     can_redo: bool
     drafted: bool
     settled: bool
     model: ModelFacts | None = None
+    objects: Objects = field(default_factory=Objects)
     taken_up: tuple[PredictionSettings, RefinementSettings] | None = None
+
+    @cached_property
+    def boxes(self) -> dict[int, Box]:
+        """The committed objects of the plane and where they lie, by label."""
+        return {label: each.pixels.box for label, each in self.objects.items()}

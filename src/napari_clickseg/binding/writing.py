@@ -20,7 +20,14 @@ from napari_clickseg.errors import MaskError
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["box_reader", "label_check", "read_box", "write_box", "write_box_undoable"]
+__all__ = [
+    "box_reader",
+    "label_check",
+    "layer_plane",
+    "read_box",
+    "write_box",
+    "write_box_undoable",
+]
 
 #: Changes of more pixels than this do not go through the layer's own history:
 #: it keeps 20 bytes for each, and takes long to write them.
@@ -29,7 +36,7 @@ HISTORY_LIMIT = 1_000_000
 
 def read_box(layer: Labels, plane: Plane, box: Box | None = None) -> NDArray[Any]:
     """Return the labels of a plane (or a box of it) as a new array."""
-    return np.array(_level(layer)[plane.indexer(box)])
+    return np.array(_level(layer)[layer_plane(layer, plane).indexer(box)])
 
 
 def box_reader(layer: Labels, plane: Plane) -> Callable[[], NDArray[Any]]:
@@ -38,7 +45,7 @@ def box_reader(layer: Labels, plane: Plane) -> Callable[[], NDArray[Any]]:
     A whole plane of a large image takes longer to copy than a window may stand
     still. The function holds the array, not the layer.
     """
-    data, key = _level(layer), plane.indexer()
+    data, key = _level(layer), layer_plane(layer, plane).indexer()
     return lambda: np.array(data[key])
 
 
@@ -56,7 +63,7 @@ def write_box(layer: Labels, plane: Plane, box: Box, values: NDArray[Any]) -> No
     """
     if box.empty:
         return
-    data = _writable(layer)
+    data, plane = _writable(layer), layer_plane(layer, plane)
     key = plane.indexer(box)
     data[key] = values.astype(data.dtype, copy=False)
     if not _refresh_part(layer, plane, box):
@@ -72,7 +79,7 @@ def write_box_undoable(
     """
     if box.empty:
         return
-    data = _writable(layer)
+    data, plane = _writable(layer), layer_plane(layer, plane)
     changed = np.nonzero(np.asarray(data[plane.indexer(box)]) != values)
     if changed[0].size > HISTORY_LIMIT:
         write_box(layer, plane, box, values)
@@ -85,6 +92,20 @@ def write_box_undoable(
             for axis, i in enumerate(plane.fixed)
         )
         layer.data_setitem(indices, values[changed].astype(data.dtype))
+
+
+def layer_plane(layer: Labels, plane: Plane) -> Plane:
+    """Return where a plane of the image lies in a layer with other axes.
+
+    As napari shows it: the last axes go together. Axes that the layer lacks do not
+    count; further ones have one plane.
+    """
+    more = layer.ndim - plane.ndim
+    if not more:
+        return plane
+    rows, cols = plane.axes
+    fixed = (0,) * more + plane.fixed if more > 0 else plane.fixed[-more:]
+    return Plane((rows + more, cols + more), fixed)
 
 
 def label_check(layer: Labels) -> Callable[[int], None]:

@@ -23,6 +23,7 @@ from napari_clickseg.exporting.kinds import KINDS, Kind, kind_of
 from napari_clickseg.exporting.layers import export_layer_data
 from napari_clickseg.exporting.legend import Legend, LegendEntry, read_legend
 from napari_clickseg.exporting.objects import load_objects, save_objects
+from napari_clickseg.exporting.table import save_table
 from napari_clickseg.exporting.zarr_labels import load_zarr_labels, save_zarr_labels
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
     "save_depth",
     "save_geojson",
     "save_objects",
+    "save_table",
     "save_zarr_labels",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ def save_coco(
     shapes: Shapes = "rle",
     file_name: str = "image.tif",
     category: str = "object",
+    classes: Mapping[int, str] | None = None,
 ) -> list[Path]:
     """Write the objects of one image as COCO's instances.
 
@@ -43,7 +45,10 @@ def save_coco(
     file_name : str
         Of the image, as COCO's readers look for it.
     category : str
-        What the objects are.
+        What objects are that have no class.
+    classes : mapping of int to str, optional
+        Class of each label. A class whose name is a number from 1 has that number as
+        its id.
 
     Returns
     -------
@@ -61,8 +66,11 @@ def save_coco(
     plane = as_plane(labels)
     tools = _tools()
     rings = dict(outlines(plane)) if shapes == "polygons" else {}
+    labels_there = [int(n) for n in np.unique(plane) if n]
+    names = {n: (classes or {}).get(n) or category for n in labels_there}
+    numbers = category_numbers(names.values() or [category])
     annotations = []
-    for label in (int(n) for n in np.unique(plane) if n):
+    for label in labels_there:
         mask = np.asfortranarray(plane == label, np.uint8)
         packed = tools.encode(mask)
         shape: Any = {**packed, "counts": packed["counts"].decode("ascii")}
@@ -77,7 +85,7 @@ def save_coco(
             {
                 "id": label,
                 "image_id": 1,
-                "category_id": 1,
+                "category_id": numbers[names[label]],
                 "segmentation": shape,
                 "area": float(tools.area(packed)),
                 "bbox": [float(v) for v in tools.toBbox(packed)],
@@ -89,12 +97,23 @@ def save_coco(
     content = {
         "info": {"description": f"napari-clickseg {__version__}"},
         "images": [image],
-        "categories": [{"id": 1, "name": category, "supercategory": ""}],
+        "categories": [
+            {"id": number, "name": name, "supercategory": ""}
+            for name, number in sorted(numbers.items(), key=lambda each: each[1])
+        ],
         "annotations": annotations,
     }
     with replacing(target) as (file,):
         file.write(json.dumps(content).encode())
     return [target]
+
+
+def category_numbers(names: Iterable[str]) -> dict[str, int]:
+    """Return an id from 1 for each class: its own number, or the next free one."""
+    known = sorted(set(names))
+    own = {n: int(n) for n in known if n.isascii() and n.isdecimal() and int(n) > 0}
+    free = (n for n in itertools.count(1) if n not in set(own.values()))
+    return {name: own[name] if name in own else next(free) for name in known}
 
 
 def load_coco(path: str | os.PathLike[str], image: int | None = None) -> NDArray[Any]:

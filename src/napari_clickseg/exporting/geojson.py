@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ _LARGEST = 2**31
 
 
 def save_geojson(
-    path: str | os.PathLike[str], labels: Any, *, category: str = "object"
+    path: str | os.PathLike[str],
+    labels: Any,
+    *,
+    category: str = "object",
+    classes: Mapping[int, str] | None = None,
 ) -> list[Path]:
     """Write objects as QuPath's annotations: File, Import objects from file.
 
@@ -36,7 +41,9 @@ def save_geojson(
     labels : array-like of int, shape (H, W)
         0 is background.
     category : str
-        QuPath's class.
+        QuPath's class of objects that have none of their own.
+    classes : mapping of int to str, optional
+        Class of each label.
 
     Returns
     -------
@@ -57,7 +64,7 @@ def save_geojson(
             "properties": {
                 "objectType": "annotation",
                 "name": str(label),
-                "classification": {"name": category},
+                "classification": {"name": (classes or {}).get(label) or category},
                 "measurements": {"label": label},
             },
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from napari_clickseg.errors import ClickSegError, ExportError
 from napari_clickseg.exporting import png
 from napari_clickseg.exporting.coco import as_plane, load_coco, save_coco
 from napari_clickseg.exporting.geojson import load_geojson, save_geojson
+from napari_clickseg.exporting.table import save_table
 from napari_clickseg.exporting.tiff import Spacing, write_tiff
 from napari_clickseg.exporting.writing import PNG, TIFF, replacing
 from napari_clickseg.exporting.zarr_labels import load_zarr_labels, save_zarr_labels
@@ -21,8 +23,9 @@ from napari_clickseg.imagefiles import read_labels
 
 __all__ = ["OBJECT_SUFFIXES", "load_objects", "save_objects"]
 
-#: Endings: label TIFF, picture, COCO's JSON, GeoJSON of QuPath, OME-Zarr.
-OBJECT_SUFFIXES = (*TIFF, *PNG, ".json", ".geojson", ".zarr")
+#: Endings: label TIFF, picture, COCO's JSON, GeoJSON of QuPath, OME-Zarr; a table of
+#: measures, which is not read back.
+OBJECT_SUFFIXES = (*TIFF, *PNG, ".json", ".geojson", ".zarr", ".csv")
 
 
 def save_objects(
@@ -31,6 +34,7 @@ def save_objects(
     *,
     spacing: Any = None,
     spacing_unit: str = "um",
+    classes: Mapping[int, str] | None = None,
     **options: Any,
 ) -> list[Path]:
     """Write objects as the ending of the name says.
@@ -41,11 +45,14 @@ def save_objects(
         ``.tif``: labels as numbers; ``.png``: a picture to look at, in colours;
         ``.json``: COCO (see :func:`save_coco`); ``.geojson``: QuPath (see
         :func:`save_geojson`); ``.zarr``: labels of an OME-Zarr image, which may be
-        there already.
+        there already; ``.csv``: a table of measures (see :func:`save_table`).
     labels : array-like of int, shape (H, W)
         0 is background.
     spacing, spacing_unit
-        How far pixels lie apart: one number, or (row, col); for TIFF and OME-Zarr.
+        How far pixels lie apart: one number, or (row, col); for TIFF, OME-Zarr and
+        tables.
+    classes : mapping of int to str, optional
+        Class of each label; for COCO, GeoJSON and tables.
     **options
         For :func:`save_coco`, :func:`save_geojson` or :func:`save_zarr_labels`.
 
@@ -62,10 +69,12 @@ def save_objects(
     target, plane = Path(path).expanduser(), as_plane(labels)
     suffix = target.suffix.lower()
     if suffix == ".json":
-        return save_coco(target, plane, **options)
+        return save_coco(target, plane, classes=classes, **options)
     if suffix == ".geojson":
-        return save_geojson(target, plane, **options)
+        return save_geojson(target, plane, classes=classes, **options)
     known = Spacing.of(spacing, spacing_unit)
+    if suffix == ".csv":
+        return save_table(target, plane, known, classes=classes, **options)
     if suffix == ".zarr":
         return save_zarr_labels(target, plane, known, **options)
     if options:

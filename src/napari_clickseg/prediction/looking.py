@@ -17,6 +17,8 @@ from napari_clickseg.prediction.views import (
     Size,
     View,
     ZoomIn,
+    clicks_box,
+    expand_box,
     limit_size,
 )
 
@@ -99,6 +101,8 @@ class Looking:
         tiled = request.settings.windows == "tiles" and not self.automatic
         if tiled and (zoom is not None or not small):
             view, min_crop = self._tiled(request, seen), seen.min_crop
+        elif zoom is not None and seen.within is not None:
+            view, min_crop = self._inside(request, zoom, seen, seen.within)
         elif tiled:
             view, min_crop = self._whole(request), seen.min_crop
         else:
@@ -141,6 +145,25 @@ class Looking:
             look = self._first_look(request)
             return look.view(settings), look.min_crop(settings)
         return view, min_crop
+
+    def _inside(
+        self, request: Request, zoom: ZoomIn, seen: PredictorState, within: Box
+    ) -> tuple[View, int | None]:
+        """Return the window of an object that lies in a box, as the user said."""
+        shape, clicks = request.image.shape, request.clicks
+        clicked = clicks_box(clicks, shape)
+        if clicked is not None:  # a click beyond it says more
+            within = within.union(clicked)
+        field = expand_box(within, zoom.expansion_ratio).clip(shape)
+        smallest = min(zoom.min_crop_size, *field.shape)
+        zoom = replace(zoom, skip_clicks=0, min_crop_size=smallest)
+        view = zoom.view(seen, clicks, shape)
+        roi = field if view.roi is None else view.roi.intersect(field)
+        if roi.empty or any(
+            c.positive and not roi.contains(*c.position) for c in clicks
+        ):
+            roi = field
+        return View(roi, zoom.size_of(roi), roi, roi, roi != seen.roi), smallest
 
     def _tell_of_windows(self, request: Request) -> None:
         height, width = request.image.shape
@@ -196,6 +219,8 @@ class Looking:
         around = _around(request)
         zoom = replace(ZoomIn.of(settings), min_crop_size=1, expansion_ratio=around)
         wanted = zoom.wanted_roi(seen, request.clicks, shape)
+        if wanted is None and seen.within is not None:
+            wanted = expand_box(seen.within, around).clip(shape)
         if wanted is None:
             tile = self._first_tile(request, side, magnify)
         else:

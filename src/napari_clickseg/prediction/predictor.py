@@ -261,6 +261,7 @@ class Predictor:
                 refined=refined,
                 memory_box=None if memory is None else view.box,
                 memory=memory,
+                within=before.within,
             )
             passes -= 1
             again = zoom is not None and zoom.wants_second_pass(after, shape)

@@ -230,6 +230,9 @@ class PredictorState:
     memory : ndarray, shape of ``memory_box``, float16 in [0, 1], or None
         What a network that remembers more than its last answer has made of all
         answers so far; 1/2 where it knows nothing.
+    within : Box or None
+        Where the user said that the object lies: no window reaches farther than one
+        that would be made for an object of this size. None: anywhere.
     """
 
     roi: Box | None = None
@@ -241,6 +244,7 @@ class PredictorState:
     refined: Refined | None = None
     memory_box: Box | None = None
     memory: np.ndarray | None = None
+    within: Box | None = None
 
     def __post_init__(self) -> None:
         self._check_memory()

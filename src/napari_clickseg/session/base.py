@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ class SessionBase(SessionOptions):
         self._answering = model
         self._image: ImageSource | None = None
         self._image_notes: dict[str, Any] = {}
+        self._counted: tuple[Objects, SessionStats] | None = None
         self._masked: tuple[Patch, float, Patch] | None = None
         self.resume(State())
 
@@ -230,7 +232,10 @@ class SessionBase(SessionOptions):
     @property
     def stats(self) -> SessionStats:
         """Clicks and seconds for each object."""
-        return stats_of(self.state)
+        state, held = self.state, self._counted
+        if held is None or held[0] is not state.objects:
+            held = self._counted = state.objects, stats_of(state)
+        return replace(held[1], current_clicks=len(state.draft.clicks))
 
     @property
     def change(self) -> Change:
@@ -343,20 +348,21 @@ class SessionBase(SessionOptions):
 
 def stats_of(state: State) -> SessionStats:
     """Return clicks and seconds for each object of a state."""
-    made = sorted(
-        (each for each in state.objects.values() if each.drafts),
-        key=lambda each: each.time,
-    )
+    made: list[SegmentedObject] = []
+    undecided = 0
+    for each in state.objects.in_any_order():
+        if each.drafts:
+            made.append(each)
+        elif each.undecided:
+            undecided += 1
+    made.sort(key=lambda each: (each.time, each.label))
     return SessionStats(
         tuple(
             ObjectStats(each.label, each.clicks, each.seconds, each.area)
             for each in made
         ),
         current_clicks=len(state.draft.clicks),
-        proposed=sum(
-            bool(each.proposed_by) and not each.drafts
-            for each in state.objects.values()
-        ),
+        proposed=undecided,
     )
 
 

@@ -22,8 +22,9 @@ class Change:
     kind : str
         ``"add"``, ``"move"``, ``"radius"``, ``"remove"``, ``"clicks"``, ``"mask"``,
         ``"labels"``, ``"update"``, ``"settle"``, ``"commit"``, ``"reopen"``,
-        ``"delete"``, ``"discard"``, ``"undo"``, ``"redo"``, ``"automatic"`` or
-        ``"propose"``.
+        ``"delete"``, ``"discard"``, ``"undo"``, ``"redo"``, ``"automatic"``,
+        ``"propose"``, ``"merge"``, ``"split"``, ``"relabel"``, ``"class"``,
+        ``"accept"``, ``"scribble"`` or ``"box"``.
     bbox : Box or None
         Smallest box around all pixels that changed; None where none did.
     mask : ndarray of bool, shape of ``bbox``, or None
@@ -105,7 +106,8 @@ class SessionStats:
     current_clicks : int
         Clicks of the object in work.
     proposed : int
-        Objects that a model proposed and nobody has worked on: they are in no mean.
+        Objects that a model proposed and nobody has accepted or worked on: they are in
+        no mean.
     """
 
     objects: tuple[ObjectStats, ...]

@@ -135,6 +135,7 @@ class ClickingSession(CommittingSession):
         self,
         clicks: Iterable[Any],
         *,
+        together: bool = False,
         predict: bool = True,
         settle: bool | None = None,
     ) -> Change:
@@ -143,12 +144,15 @@ class ClickingSession(CommittingSession):
         Parameters
         ----------
         clicks : iterable of Click, (row, col) or (row, col, positive)
+        together : bool
+            Ask the model once about all that are new, not click by click.
         predict, settle
             As for :meth:`add_click`.
         """
         new = tuple(self._checked(click) for click in as_clicks(clicks))
         new = keep_times(self.clicks, new, time.time())
-        return self._edit("clicks", ReplaceClicks(self.clicks, new), predict, settle)
+        edit = ReplaceClicks(self.clicks, new, together)
+        return self._edit("clicks", edit, predict, settle)
 
     def update(
         self,

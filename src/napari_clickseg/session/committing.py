@@ -20,6 +20,7 @@ from napari_clickseg.session.objects import (
     certainty,
     check_label,
     check_overlap,
+    inherited,
 )
 
 
@@ -75,7 +76,7 @@ class CommittingSession(SessionBase):
             time=now,
             overlap=policy,
             intact=True,
-            proposed_by="" if draft.opened is None else draft.opened.proposed_by,
+            **inherited(draft),
         )
         self._moments.record(
             "commit",

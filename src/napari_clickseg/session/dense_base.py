@@ -262,6 +262,9 @@ class DenseBase(ClickSession):
         """Refuse: there are no objects here."""
         self._no("propose_objects", "Objects belong to task='segmentation'.")
 
+    def _only_objects(self, what: str) -> None:
+        self._no(what, "Objects belong to task='segmentation'.")
+
     def prepare(self, *args: Any, **options: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: what does not depend on clicks is kept anyway."""
         self._no("prepare", "What no click changes is computed once for an image.")

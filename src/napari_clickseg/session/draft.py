@@ -11,6 +11,7 @@ import numpy as np
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import (
     AddClick,
+    Click,
     ClickEdit,
     Clicks,
     MoveClick,
@@ -152,6 +153,20 @@ class Draft:
                 base = PredictorState.from_mask(values, mask.box)
         return replace(self, base=base, before=len(self.clicks), steps=()).shown()
 
+    def inside(self, box: Box, seed: Click | None) -> Draft:
+        """Return the draft for an object that lies in a box, not answered yet.
+
+        All clicks are asked again, and ``seed`` as the last of them.
+        """
+        base = replace(self.base or PredictorState(), within=box)
+        clicks, steps = self.clicks, list(self.steps)
+        if seed is not None:
+            clicks = (*clicks, seed)
+        if clicks and not (steps and steps[-1].count == len(clicks)):
+            steps.append(Step(len(clicks)))
+        asked = tuple(replace(step, prediction=None) for step in steps)
+        return replace(self, clicks=clicks, base=base, steps=asked).shown()
+
     def answered(
         self,
         ask: Ask,
@@ -226,13 +241,14 @@ class Draft:
             case RemoveClick(index):
                 later = (s for s in self.steps if s.count > index)
                 return index, [replace(s, count=s.count - 1) for s in later]
-            case ReplaceClicks(old, new):
+            case ReplaceClicks(old, new, together):
                 pairs = zip(old, new, strict=False)
                 kept = next(
                     (i for i, (a, b) in enumerate(pairs) if a != b),
                     min(len(old), len(new)),
                 )
-                return kept, [Step(n) for n in range(kept + 1, count + 1)]
+                first = max(kept + 1, count) if together else kept + 1
+                return kept, [Step(n) for n in range(first, count + 1)]
         raise NotImplementedError(edit)
 
     def _last_state(self) -> PredictorState | None:

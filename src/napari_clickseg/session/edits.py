@@ -20,6 +20,11 @@ from napari_clickseg.clicks import (
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session.draft import Step
 from napari_clickseg.session.history import Moment
+from napari_clickseg.session.object_edits import (
+    ObjectEdit,
+    pack_object_edit,
+    unpack_object_edit,
+)
 from napari_clickseg.session.objects import Overlap, SegmentedObject
 from napari_clickseg.session.packed import pack_object, unpack_object
 from napari_clickseg.session.packing import Arrays, pack_patch, unpack_patch
@@ -39,7 +44,10 @@ __all__ = [
 
 #: Kinds of edits after which the model may be asked about the object in work.
 ASKS = frozenset(
-    {"add", "move", "radius", "remove", "clicks", "automatic", "reopen", "mask"}
+    {
+        *("add", "move", "radius", "remove", "clicks", "automatic", "reopen", "mask"),
+        *("scribble", "box"),
+    }
 )
 
 
@@ -65,6 +73,10 @@ class Edit:
         Whether the patch stands for the whole image.
     objects : tuple of SegmentedObject
         What was proposed.
+    on_objects : ObjectEdit, optional
+        What was done to committed objects.
+    box : Box, optional
+        Where the object in work was said to lie.
     steps : tuple of Step
         What the model was asked of the object in work by the next edit, without its
         answers.
@@ -82,6 +94,8 @@ class Edit:
     patch: Patch | None = None
     whole: bool = True
     objects: tuple[SegmentedObject, ...] = ()
+    on_objects: ObjectEdit | None = None
+    box: Box | None = None
     steps: tuple[Step, ...] = ()
     answered: bool = True
     how: How | None = None
@@ -170,15 +184,20 @@ def _pack(edit: Edit, arrays: Arrays) -> dict[str, Any]:
         text["patch"], text["whole"] = pack_patch(edit.patch, arrays), edit.whole
     if edit.objects:
         text["objects"] = [pack_object(each, arrays) for each in edit.objects]
+    if edit.on_objects is not None:
+        text["on_objects"] = pack_object_edit(edit.on_objects)
+    if edit.box is not None:
+        text["box"] = edit.box
     if not edit.answered:
         text["answered"] = False
     return text
 
 
 def _unpack(text: dict[str, Any], arrays: Arrays, settings: PredictionSettings) -> Edit:
-    objects = text.get("objects", ())
+    objects, kind = text.get("objects", ()), str(text["kind"])
+    done = text.get("on_objects")
     return Edit(
-        kind=str(text["kind"]),
+        kind=kind,
         time=float(text["time"]),
         click=_unpack_click(text["click"]) if "click" in text else None,
         label=text.get("label"),
@@ -186,6 +205,8 @@ def _unpack(text: dict[str, Any], arrays: Arrays, settings: PredictionSettings) 
         patch=unpack_patch(text["patch"], arrays) if "patch" in text else None,
         whole=text.get("whole", True),
         objects=tuple(unpack_object(each, arrays, settings) for each in objects),
+        on_objects=None if done is None else unpack_object_edit(kind, done),
+        box=Box(*text["box"]) if "box" in text else None,
         answered=bool(text.get("answered", True)),
     )
 
@@ -203,8 +224,9 @@ def _pack_click(edit: ClickEdit) -> dict[str, Any]:
             return {"remove": index, "old": click.to_dict()}
         case MoveClick(index, old, new):
             return {"move": index, "old": old.to_dict(), "new": new.to_dict()}
-        case ReplaceClicks(old_clicks, new_clicks):
-            return {"replace": _plain(old_clicks), "new": _plain(new_clicks)}
+        case ReplaceClicks(old_clicks, new_clicks, together):
+            both = {"replace": _plain(old_clicks), "new": _plain(new_clicks)}
+            return {**both, "together": True} if together else both
     raise NotImplementedError(edit)
 
 
@@ -218,7 +240,9 @@ def _unpack_click(text: dict[str, Any]) -> ClickEdit:
         return MoveClick(int(text["move"]), old, new)
     old_clicks, new_clicks = text["replace"], text["new"]
     return ReplaceClicks(
-        tuple(map(Click.from_dict, old_clicks)), tuple(map(Click.from_dict, new_clicks))
+        tuple(map(Click.from_dict, old_clicks)),
+        tuple(map(Click.from_dict, new_clicks)),
+        bool(text.get("together", False)),
     )
 
 

@@ -17,6 +17,7 @@ from napari_clickseg.errors import SessionError
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session.archive import FORMAT, TEXT, reading, write_archive
 from napari_clickseg.session.edits import Edit, pack_edits, unpack_edits
+from napari_clickseg.session.effort import Activity, as_activity
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.packed import (
@@ -27,11 +28,12 @@ from napari_clickseg.session.packed import (
 )
 from napari_clickseg.session.packing import Arrays
 
-VERSION = 5
+VERSION = 6
 #: Version 1 knew neither refinements nor radii, version 2 no models that remember and
 #: no fixed windows, version 3 no proposals; what they hold is read as it was. Version
-#: 4 is that of classes, alpha and depth.
-READABLE = (1, 2, 3, VERSION)
+#: 4 is that of classes, alpha and depth, version 5 knew no classes of objects, no edits
+#: of committed ones and no boxes.
+READABLE = (1, 2, 3, 5, VERSION)
 #: Images in memory of at most this many bytes are put into the file.
 IMAGE_LIMIT = 2**26
 
@@ -62,6 +64,8 @@ class SessionRecord:
         The objects that there were before the first edit.
     edits : tuple of Edit or None
         All edits since, to make them again; None: they are not known.
+    activity : tuple of Activity
+        What the user did and when, undo and redo included.
     """
 
     image: dict[str, Any]
@@ -74,6 +78,7 @@ class SessionRecord:
     state: State
     origin: Objects = field(default_factory=Objects)
     edits: tuple[Edit, ...] | None = None
+    activity: tuple[Activity, ...] = ()
 
 
 def write(record: SessionRecord, path: Path) -> Path:
@@ -97,6 +102,7 @@ def write(record: SessionRecord, path: Path) -> Path:
         origin = record.origin.values()
         text["origin"] = [pack_object(each, arrays) for each in origin]
         text["edits"] = pack_edits(record.edits, arrays)
+    text["activity"] = record.activity
     return write_archive(path, {TEXT: text}, arrays)
 
 
@@ -164,4 +170,5 @@ def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
         state=state,
         origin=Objects(origin),
         edits=None if edits is None else unpack_edits(edits, arrays, settings),
+        activity=as_activity(text.get("activity", ())),
     )

@@ -92,6 +92,9 @@ class Journal:
         self._last: State | None = None
         self._now = 0
         self._on_disk: set[int] = set()
+        #: What the user did, and how much of it is in the file.
+        self._activity: list[Any] = []
+        self._noted = 0
         self._how: Any = None
         self._base = 0
         self._synced = 0.0
@@ -109,6 +112,7 @@ class Journal:
 
     def __call__(self, moments: Moments) -> None:
         """Write down where a session stands now; called before it is shown."""
+        self._activity = moments.activity
         try:
             self._write(moments)
         except ValueError:  # closed in another thread: nobody is there any more
@@ -144,6 +148,7 @@ class Journal:
         self._last, self._base = history.state, file.end
         self._told = recovered.head
         self._how = recovered.how
+        self._noted = len(recovered.activity)
         return True
 
     def sync(self) -> None:
@@ -215,6 +220,7 @@ class Journal:
         """Write what stands into a new file; the old one goes when that is on disk."""
         old, arrays, self._file = self._file, self._arrays, None
         kept = self._told, self._last, self._now, self._on_disk, self._how, self._base
+        noted = self._noted
         try:
             self._begin(moments)
             self.sync()
@@ -223,6 +229,7 @@ class Journal:
             self._told, self._last, self._now, self._on_disk, self._how, self._base = (
                 kept
             )
+            self._noted = noted
             self._step(moments.history.now)
             return
         if old is not None:
@@ -247,8 +254,10 @@ class Journal:
             "edits": pack_edits(edits, arrays),
             "state": pack_delta(begin, root.state, arrays),
             "follow": len(then),
+            "activity": self._activity,
         }
         self._append(text)
+        self._noted = len(self._activity)
         self._on_disk, self._now, self._how = {root.number}, root.number, None
         self._last = root.state
         for moment in then:
@@ -281,7 +290,10 @@ class Journal:
             text["asked"] = True
             if now.how != self._how:
                 text["how"] = pack_how(now.how)
+        if self._noted < len(self._activity):
+            text["activity"] = self._activity[self._noted :]
         self._append(text)
+        self._noted = len(self._activity)
         self._on_disk.add(now.number)
         self._last, self._now = now.state, now.number
         if "how" in text:

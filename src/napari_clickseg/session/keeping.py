@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_clickseg.session.edits import Edit, edits_of
+from napari_clickseg.session.effort import IDLE, Activity, Effort, effort_of
 from napari_clickseg.session.journal import Journal, head_of, sessions_folder
 from napari_clickseg.session.moments import State
-from napari_clickseg.session.proposing import ProposingSession
+from napari_clickseg.session.study import GOALS, Study
+from napari_clickseg.session.wishing import WishingSession
 
 if TYPE_CHECKING:
     from napari_clickseg.session.file import SessionRecord
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["KeptSession"]
 
 
-class KeptSession(ProposingSession):
+class KeptSession(WishingSession):
     """A session whose edits are on disk before they are shown."""
 
     _folder: Path | None = None
     _journal: Journal | None = None
+    _study: Study | None = None
 
     @property
     def journal(self) -> Journal | None:
@@ -64,6 +67,57 @@ class KeptSession(ProposingSession):
 
         return as_python(self, image)
 
+    def effort(self, *, idle_limit: float = IDLE) -> Effort:
+        """Return clicks and active seconds of each object.
+
+        Parameters
+        ----------
+        idle_limit : float
+            Pauses longer than this (seconds) do not count.
+        """
+        return effort_of(self._moments.activity, self.objects, idle_limit)
+
+    def start_study(
+        self,
+        reference: Any,
+        path: str | Path,
+        *,
+        goals: Sequence[float] = GOALS,
+        idle_limit: float = IDLE,
+        plane: str = "",
+    ) -> Study:
+        """Write one line for each commit from now on, against a reference.
+
+        Parameters
+        ----------
+        reference, path, goals, idle_limit, plane
+            As for :class:`napari_clickseg.session.study.Study`.
+        """
+        study = Study(
+            reference,
+            path,
+            self.shape,
+            goals=goals,
+            idle_limit=idle_limit,
+            plane=plane,
+        )
+        self._study = self._moments.watch = study
+        return study
+
+    @property
+    def study(self) -> Study | None:
+        """The study that is written; None where there is none."""
+        return self._study
+
+    @property
+    def activity(self) -> tuple[Activity, ...]:
+        """What the user did and when, undo and redo included."""
+        return tuple(self._moments.activity)
+
+    def stop_study(self) -> None:
+        """Write no more lines."""
+        self._study = self._moments.watch = None
+
     def keep_journal(self, folder: str | Path | None = None) -> Journal:
         """Write each edit to a journal before it is shown, from now on.
 
@@ -100,17 +154,24 @@ class KeptSession(ProposingSession):
     def resume(self, state: State, notices: Iterable[str] = ()) -> None:
         """Continue from a state; the history begins here."""
         super().resume(state, notices)
+        self._moments.watch = self._study
         if self._folder is not None:
             self._begin_journal()
 
     def to_record(self, with_image: bool | None = None) -> SessionRecord:
         """Return all that a session file holds (see ``ClickSession.save``)."""
         record = super().to_record(with_image)
-        return replace(record, origin=self._moments.origin.objects, edits=self.edits)
+        return replace(
+            record,
+            origin=self._moments.origin.objects,
+            edits=self.edits,
+            activity=tuple(self._moments.activity),
+        )
 
     def resume_record(self, record: SessionRecord, image: Any = None) -> None:
         """Continue from a session file; see :meth:`SessionBase.resume_record`."""
         super().resume_record(record, image)
+        self._moments.activity = list(record.activity)
         if record.edits is not None:
             self.with_past(State(objects=record.origin), record.edits)
 
@@ -145,6 +206,8 @@ class KeptSession(ProposingSession):
             recovered.state, self.mask_of, history=recovered.history
         )
         moments.origin, moments.past = recovered.origin, recovered.past
+        moments.activity = list(recovered.activity)
+        moments.watch = self._study
         self._moments = moments
 
     def with_past(self, origin: State, edits: Sequence[Edit]) -> Self:

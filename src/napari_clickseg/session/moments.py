@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.effort import Activity
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.patches import NOWHERE, Patch, difference
@@ -73,6 +75,10 @@ class Moments:
         self.past: tuple[Any, ...] = ()
         #: Told of each step of the history before it is shown.
         self.log: Callable[[Moments], object] | None = None
+        #: The same, for a study.
+        self.watch: Callable[[Moments], object] | None = None
+        #: What the user did, undo and redo included.
+        self.activity: list[Activity] = []
         self._told_mask = mask_of(state.draft)
         self._told_objects = state.objects
         #: The newest change.
@@ -100,6 +106,7 @@ class Moments:
     ) -> Change:
         """Make ``state`` the newest moment and return what changed."""
         moment = self._history.record(state, kind, edit, getattr(asking, "how", None))
+        self._note(kind, label)
         moment.answered = not state.draft.pending
         self._keep()
         return self.tell(kind, label=label, asking=asking, proposed=proposed)
@@ -116,12 +123,23 @@ class Moments:
         history = self._history
         if not (history.undo() if back else history.redo(branch)):
             return None
+        self._note(kind, None)
         self._keep()
         return self.tell(kind)
 
+    @property
+    def mask_of(self) -> Callable[[Draft], Patch]:
+        """Returns the mask of a draft's answer as a tight boolean patch."""
+        return self._mask_of
+
+    def _note(self, kind: str, label: int | None) -> None:
+        clicks = len(self.state.draft.clicks)
+        self.activity.append(Activity(time.time(), kind, label, clicks))
+
     def _keep(self) -> None:
-        if self.log is not None:
-            self.log(self)
+        for told in (self.log, self.watch):
+            if told is not None:
+                told(self)
 
     def tell(
         self,
@@ -161,7 +179,12 @@ def _changed_objects(old: Objects, new: Objects) -> Box:
         return NOWHERE
     box = NOWHERE
     for label in old.differing(new):
-        for objects in (old, new):
-            if label in objects:
-                box = box.union(objects[label].pixels.box)
+        before, after = old.get(label), new.get(label)
+        if before and after and before.pixels is after.pixels:
+            continue  # of another class, say
+        for each in (before, after):
+            if each is not None:
+                box = box.union(each.pixels.box)
+    if box.empty:
+        return NOWHERE
     return difference(old.labels(box), new.labels(box))

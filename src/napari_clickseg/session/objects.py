@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,6 +51,10 @@ class SegmentedObject:
         Whether its pixels are still those of its only draft.
     proposed_by : str
         The model that proposed it before any click; empty where none did.
+    category : str
+        Its class; empty where it has none.
+    accepted : bool
+        Whether somebody looked at a proposal and kept it.
     """
 
     label: int
@@ -60,6 +65,13 @@ class SegmentedObject:
     overlap: Overlap = "keep"
     intact: bool = False
     proposed_by: str = ""
+    category: str = ""
+    accepted: bool = False
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was proposed, and nobody has accepted or worked on it."""
+        return bool(self.proposed_by) and not (self.drafts or self.accepted)
 
     @property
     def mask(self) -> Patch:
@@ -121,7 +133,12 @@ class Objects(Mapping[int, SegmentedObject]):
         return self._buckets[label % _BUCKETS][label]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(sorted(label for bucket in self._buckets for label in bucket))
+        return iter(sorted(itertools.chain.from_iterable(self._buckets)))
+
+    def in_any_order(self) -> Iterator[SegmentedObject]:
+        """Yield all objects, in no order: with thousands, sorting takes longest."""
+        for bucket in self._buckets:
+            yield from bucket.values()
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets))
@@ -170,19 +187,19 @@ class Objects(Mapping[int, SegmentedObject]):
         if not np.array_equal(mine, new.pixels.values):
             new = new.changed(Patch(box, mine))
         if (old := self.get(new.label)) is not None:
-            new = _joined(old, new)
-        return self._with({**changes, new.label: new})
+            new = joined(old, new)
+        return self.updated({**changes, new.label: new})
 
     def added(self, news: Iterable[SegmentedObject]) -> Objects:
         """Return the collection with more objects, of new labels and free pixels.
 
         Neither is checked: for very many at once.
         """
-        return self._with({each.label: each for each in news})
+        return self.updated({each.label: each for each in news})
 
     def without(self, label: int) -> Objects:
         """Return the collection without one object."""
-        return self._with({label: None})
+        return self.updated({label: None})
 
     def repainted(self, labels: Patch) -> Objects:
         """Return the collection after ids were painted by hand in a box.
@@ -205,7 +222,7 @@ class Objects(Mapping[int, SegmentedObject]):
             changes[label] = None if left.pixels.box.empty else left
         for label, mask in painted.items():
             changes[label] = SegmentedObject(label, _certain(mask))
-        return self._with(changes)
+        return self.updated(changes)
 
     def differing(self, other: Objects) -> Iterator[int]:
         """Yield the labels that are not the very same object in both."""
@@ -215,7 +232,7 @@ class Objects(Mapping[int, SegmentedObject]):
                     if mine.get(label) is not theirs.get(label):
                         yield label
 
-    def _with(self, changes: Mapping[int, SegmentedObject | None]) -> Objects:
+    def updated(self, changes: Mapping[int, SegmentedObject | None]) -> Objects:
         """Return the collection with some objects replaced (None: removed)."""
         buckets = list(self._buckets)
         for number in {label % _BUCKETS for label in changes}:
@@ -228,13 +245,22 @@ class Objects(Mapping[int, SegmentedObject]):
         top, left, bottom, right = box
         return [
             each
-            for bucket in self._buckets
-            for each in bucket.values()
+            for each in self.in_any_order()
             if (its := each.pixels.box).top < bottom
             and top < its.bottom
             and its.left < right
             and left < its.right
         ]
+
+
+def inherited(draft: Draft) -> dict[str, Any]:
+    """Return what an object keeps of itself when it was opened and is committed."""
+    old = draft.opened
+    return {} if old is None else {n: getattr(old, n) for n in _STAYING}
+
+
+#: Fields of an object that working on it does not change.
+_STAYING = ("proposed_by", "category", "accepted")
 
 
 def certainty(probability: Patch, mask: Patch) -> Patch:
@@ -314,7 +340,8 @@ def _merged(first: Patch, second: Patch) -> Patch:
     return Patch(box, np.maximum(first.within(box), second.within(box)))
 
 
-def _joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
+def joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
+    """Return one object of two, under the id of the new one."""
     return replace(
         new,
         pixels=_merged(old.pixels, new.pixels),
@@ -322,6 +349,8 @@ def _joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
         seconds=old.seconds + new.seconds,
         intact=False,
         proposed_by=new.proposed_by or old.proposed_by,
+        category=new.category or old.category,
+        accepted=new.accepted or old.accepted,
     )
 
 

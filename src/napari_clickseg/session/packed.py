@@ -27,7 +27,10 @@ __all__ = ["pack_draft", "pack_object", "unpack_draft", "unpack_object"]
 def pack_object(each: SegmentedObject, arrays: Arrays) -> dict[str, Any]:
     """Return a committed object as JSON."""
     drafts = [pack_draft(draft, arrays, brief=True) for draft in each.drafts]
+    # Since version 6, where there is something to tell.
+    told = {n: v for n in ("category", "accepted") if (v := getattr(each, n))}
     return {
+        **told,
         "label": each.label,
         "pixels": pack_patch(each.pixels, arrays),
         "drafts": drafts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ from napari_clickseg.session import frames
 from napari_clickseg.session.deltas import unpack_delta
 from napari_clickseg.session.dense_draft import DenseMoment
 from napari_clickseg.session.edits import Edit, edits_of, unpack_edits, unpack_how
+from napari_clickseg.session.effort import Activity, as_activity
 from napari_clickseg.session.file import SessionRecord
 from napari_clickseg.session.history import History, Moment
 from napari_clickseg.session.moments import State
@@ -22,7 +23,9 @@ from napari_clickseg.session.moments import State
 __all__ = ["FORMAT", "VERSION", "Recovered", "is_blank", "read_journal"]
 
 FORMAT = "napari-clickseg journal"
-VERSION = 1
+VERSION = 2
+#: Version 1 knew no edits of committed objects, and no boxes.
+READABLE = (1, VERSION)
 
 
 @dataclass(eq=False)
@@ -41,6 +44,8 @@ class Recovered:
         The edits before the first moment of the history.
     entries : int
         Edits, answers and undos that were read.
+    activity : list of Activity
+        What the user did and when.
     arrays, numbers, how, end, expected
         For a journal that goes on with the file: what is in it already.
     """
@@ -55,6 +60,7 @@ class Recovered:
     how: Any = None
     end: int = 0
     expected: int = 0
+    activity: list[Activity] = field(default_factory=list)
 
     @property
     def state(self) -> State:
@@ -85,6 +91,7 @@ class Recovered:
             state=self.state,
             origin=self.origin.objects,
             edits=(*self.past, *edits_of(self.history.path)),
+            activity=tuple(self.activity),
         )
 
 
@@ -131,6 +138,7 @@ def _read(file: BinaryIO, path: Path) -> Recovered | None:
                 moments = {found.history.now.number: found.history.now}
             elif found is not None:
                 _follow(text, found, moments, _settings(head))
+                found.activity.extend(as_activity(text.get("activity", ())))
                 found.numbers.add(found.history.now.number)
                 found.entries += 1
             if found is not None and head is not None:
@@ -151,11 +159,11 @@ _DAMAGE = (
 
 
 def _checked(text: dict[str, Any], path: Path) -> dict[str, Any]:
-    if text.get("format") != FORMAT or text.get("version") != VERSION:
+    if text.get("format") != FORMAT or text.get("version") not in READABLE:
         raise SessionError(
             f"{path} has version {text.get('version')} of the journal format "
             f"({text.get('written_by', 'unknown program')}); this program reads "
-            f"version {VERSION}. Update napari-clickseg."
+            f"versions up to {VERSION}. Update napari-clickseg."
         )
     head = {k: v for k, v in text.items() if k not in ("kind", "time")}
     _settings(head)
@@ -175,7 +183,17 @@ def _started(
     history.now.number = int(text["number"])
     history.now.answered = bool(text["answered"])
     numbers, expected = {history.now.number}, int(text["follow"])
-    return Recovered(head, history, origin, past, 0, arrays, numbers, expected=expected)
+    return Recovered(
+        head,
+        history,
+        origin,
+        past,
+        0,
+        arrays,
+        numbers,
+        expected=expected,
+        activity=list(as_activity(text.get("activity", ()))),
+    )
 
 
 def _follow(

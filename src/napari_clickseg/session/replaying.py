@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from napari_clickseg.errors import Cancelled, ClickError, MaskError
+from napari_clickseg.clicks import AddClick
+from napari_clickseg.errors import Cancelled, ClickError, MaskError, SessionError
 from napari_clickseg.session.answering import Asking
 from napari_clickseg.session.draft import Ask, Draft, Step
 from napari_clickseg.session.edits import ASKS, Edit
 from napari_clickseg.session.moments import State
-from napari_clickseg.session.objects import Objects, SegmentedObject, certainty
+from napari_clickseg.session.object_edits import ObjectEdit
+from napari_clickseg.session.objects import (
+    Objects,
+    SegmentedObject,
+    certainty,
+    inherited,
+)
 from napari_clickseg.session.patches import Patch
 
 MaskOf = Callable[[Draft], Patch]
@@ -70,10 +77,13 @@ class _Again:
         if edit.how is not None:
             self._asking.use(edit.how)
         try:
-            getattr(self, f"_{edit.kind}", self._click)(edit)
+            if edit.on_objects is not None:
+                self._on_objects(edit.on_objects)
+            else:
+                getattr(self, f"_{edit.kind}", self._click)(edit)
         except Cancelled:
             raise
-        except (ClickError, MaskError, KeyError) as error:
+        except (ClickError, MaskError, SessionError, KeyError) as error:
             self.notices.append(
                 f"The edit '{edit.kind}' does not fit any more and was left out: "
                 f"{error}"
@@ -97,6 +107,11 @@ class _Again:
     def _click(self, edit: Edit) -> None:
         assert edit.click is not None
         self._draft(self.state.draft.edited(edit.click), edit)
+
+    def _box(self, edit: Edit) -> None:
+        assert edit.box is not None
+        seed = edit.click.click if isinstance(edit.click, AddClick) else None
+        self._draft(self.state.draft.inside(edit.box, seed), edit)
 
     def _automatic(self, edit: Edit) -> None:
         self._draft(self.state.draft.without_clicks(), edit)
@@ -134,7 +149,7 @@ class _Again:
             time=edit.time,
             overlap=edit.overlap or "keep",
             intact=True,
-            proposed_by="" if draft.opened is None else draft.opened.proposed_by,
+            **inherited(draft),
         )
         try:
             self.state = State(Draft(), state.objects.committed(new))
@@ -157,6 +172,9 @@ class _Again:
         objects = self.state.objects
         if edit.label is not None and edit.label in objects:
             self.state = replace(self.state, objects=objects.without(edit.label))
+
+    def _on_objects(self, edit: ObjectEdit) -> None:
+        self.state = replace(self.state, objects=edit.apply(self.state.objects))
 
     def _labels(self, edit: Edit) -> None:
         assert edit.patch is not None

@@ -108,7 +108,10 @@ def _edits(session: KeptSession) -> Iterator[str]:
         if asked is not None and asked.visible != visible:
             visible = asked.visible
             yield f"s.visible = {_box(visible)}"
-        yield from _LINES.get(edit.kind, _click)(edit, asked)
+        if edit.on_objects is not None:
+            yield edit.on_objects.python()
+        else:
+            yield from _LINES.get(edit.kind, _click)(edit, asked)
 
 
 def _how(how: How, before: How | None) -> Iterator[str]:
@@ -137,9 +140,15 @@ def _click(edit: Edit, asked: Any) -> Iterator[str]:
             yield f"s.move_click({index}, {_at(new)}, {how})"
         case RemoveClick(index):
             yield f"s.remove_click({index}, {how})"
-        case ReplaceClicks(_, clicks):
+        case ReplaceClicks(_, clicks, together):
             listed = ", ".join(f"({c.row!r}, {c.col!r}, {c.positive})" for c in clicks)
-            yield f"s.set_clicks([{listed}], {how})"
+            once = "together=True, " if together else ""
+            yield f"s.set_clicks([{listed}], {once}{how})"
+
+
+def _boxed(edit: Edit, asked: Any) -> Iterator[str]:
+    how = "predict=False" if asked is None else f"settle={bool(asked.settle)}"
+    yield f"s.add_box({_box(edit.box)}, {how})"
 
 
 def _automatic(edit: Edit, asked: Any) -> Iterator[str]:
@@ -186,6 +195,7 @@ def _propose(edit: Edit, asked: Any) -> Iterator[str]:
 
 _LINES = {
     "automatic": _automatic,
+    "box": _boxed,
     "commit": _commit,
     "reopen": _reopen,
     "delete": _delete,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelSection", "ObjectsSection", "ViewSection"]
 
 NEW_LAYER = "New layer"
+NOTHING = "Nothing: clicks begin new objects"
 PROPOSE, STOP = "Propose objects", "Stop proposing"
 PROPOSE_TIP = (
     "Find cells and nuclei on this plane without a click; then correct by clicks those "
@@ -38,7 +39,7 @@ FIRST_LOOKS = [
     ("The whole image", "published"),
 ]
 #: Kinds of files for objects. OME-Zarr is a folder: by script, or the command line.
-FILES = "Objects (*.tif *.tiff *.png *.json *.geojson)"
+FILES = "Objects (*.tif *.tiff *.png *.json *.geojson *.csv)"
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
 
@@ -57,6 +58,11 @@ class ObjectsSection(QWidget):
         self.overlap = Choice(
             self._overlap, "Pixels that a new object shares with an older one"
         )
+        self.take_up = Choice(
+            clicks.choose_take_up,
+            "A first click inside an object of this layer takes it up: correct it by "
+            "clicks, and N puts it back under its number",
+        )
         steps = QWidget()
         row = QHBoxLayout(steps)
         row.setContentsMargins(0, 0, 0, 0)
@@ -65,6 +71,7 @@ class ObjectsSection(QWidget):
             ("\N{RIGHTWARDS ARROW}", "Next object (G)", "next_object"),
             ("Reopen", "Correct this object by clicks (R)", "reopen"),
             ("Delete", "Remove this object", "delete"),
+            ("List\N{HORIZONTAL ELLIPSIS}", "All objects, to work on", "list_objects"),
         ):
             row.addWidget(button(text, tip, partial(clicks.act, action)))
         self.propose = button(PROPOSE, PROPOSE_TIP, partial(clicks.act, "propose"))
@@ -90,6 +97,7 @@ class ObjectsSection(QWidget):
             row.addWidget(button(text, tip, getattr(self, action)))
         form_widget = form(
             ("Into", self.layer),
+            ("Take up from", self.take_up),
             ("Shared pixels", self.overlap),
             ("", steps),
             ("", self.propose),
@@ -105,6 +113,8 @@ class ObjectsSection(QWidget):
             (layer.name, layer) for layer in clicks.objects_choices()
         ]
         self.layer.offer([*layers, (NEW_LAYER, None)], clicks.objects_layer)
+        taken: list[tuple[str, Any]] = [(x.name, x) for x in clicks.take_up_choices()]
+        self.take_up.offer([(NOTHING, None), *taken], clicks.take_up_layer)
         self.overlap.offer(OVERLAPS, clicks.overlap)
         self.propose.setText(STOP if clicks.proposing.running else PROPOSE)
         self.propose.setEnabled(clicks.image_layer is not None)

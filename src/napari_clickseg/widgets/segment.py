@@ -19,6 +19,7 @@ from napari_clickseg.widgets.parts import (
     BLUE,
     Badge,
     Choice,
+    Halves,
     SignSwitch,
     button,
     form,
@@ -36,6 +37,17 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = ["SegmentWidget"]
+
+TOOLS = [
+    ("click", "Click", BLUE),
+    ("scribble", "Scribble", BLUE),
+    ("box", "Box", BLUE),
+    ("polygon", "Polygon", BLUE),
+]
+TOOLS_TIP = (
+    "How you say where the object is: click it, draw over it, drag a box around it, or "
+    "draw around it. What you draw adds or takes away, as chosen above"
+)
 
 
 class SegmentWidget(QWidget):
@@ -62,6 +74,7 @@ class SegmentWidget(QWidget):
         row.addWidget(prepare.small)
         row.addWidget(self.badge)
         self.sign = SignSwitch(self._choose_sign)
+        self.tools = Halves(TOOLS, clicks.choose_tool, TOOLS_TIP)
         self.status = StatusLine(clicks.stop)
         self.resume = button("", "Clicks and objects of last time", clicks.resume)
         self.automatic = button(
@@ -105,7 +118,14 @@ class SegmentWidget(QWidget):
             for name, (title, content) in self.sections.items()
         }
         top = form(("Image", self.image), ("Model", model))
-        buttons = (self.resume, self.automatic, self.sign, back, self.commit)
+        buttons = (
+            self.resume,
+            self.automatic,
+            self.sign,
+            self.tools,
+            back,
+            self.commit,
+        )
         rows = (top, self.status, *buttons, self.counter)
         lay_out(self, [*rows, *self.folds.values()], self.sections)
         clicks.changed.connect(self.refresh)
@@ -124,6 +144,7 @@ class SegmentWidget(QWidget):
         self.image.offer(images, clicks.image_layer)
         self._refresh_models()
         self.sign.show_sign(clicks.positive)
+        self.tools.show_value(clicks.tool)
         report = clicks.report
         self.undo.setEnabled(report is not None and report.can_undo)
         self.redo.setEnabled(report is not None and report.can_redo)
