@@ -260,4 +260,9 @@ def _stop_journals(sessions: dict[Plane, Any]) -> None:
 def plane_source(image: PlaneImage) -> ImageSource:
     """Return a plane as sessions read it."""
     axis = len(image.array.shape) - 1 if image.colour else None
-    return ImageSource(image.array, contrast=image.contrast, channel_axis=axis)
+    return ImageSource(
+        image.array,
+        contrast=image.contrast,
+        channel_axis=axis,
+        coarser=image.coarser,
+    )
