@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,21 +10,18 @@ from numpy.typing import NDArray
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
+from napari_clickseg.label_blocks import blocks_of, joined, masks_of
 from napari_clickseg.memory import DENSE_PIXELS
-from napari_clickseg.plane_view import tiles_of
 from napari_clickseg.session.masks import as_labels
 from napari_clickseg.session.objects import (
+    MAX_EXTENT,
     Objects,
     SegmentedObject,
-    check_extent,
-    split,
+    check_label,
 )
-from napari_clickseg.session.patches import NOWHERE, Patch
+from napari_clickseg.session.patches import Patch
 
-__all__ = ["SIDE", "blocks_of", "check_small", "differing_blocks", "objects_of"]
-
-#: Side of a block, in pixels.
-SIDE = 2048
+__all__ = ["check_small", "differing_blocks", "objects_of"]
 
 
 def objects_of(labels: Any, shape: tuple[int, int]) -> Objects:
@@ -50,22 +47,11 @@ def objects_of(labels: Any, shape: tuple[int, int]) -> Objects:
             f"The label image has shape {getattr(labels, 'shape', None)}, the image "
             f"{shape}. Pass one of that shape, in rows and columns."
         )
-    found: dict[int, list[Patch]] = {}
-    for box in blocks_of(labels, shape):
-        block = as_labels(np.asarray(labels[box.slices]), box.shape)
-        if not block.values.any():
-            continue
-        for label, mask in split(Patch(box, block.values)):
-            found.setdefault(label, []).append(mask)
+    found = masks_of(labels)
     return Objects(
-        SegmentedObject(label, _certain(masks)) for label, masks in found.items()
+        SegmentedObject(check_label(label), _certain(masks))
+        for label, masks in found.items()
     )
-
-
-def blocks_of(labels: Any, shape: tuple[int, int]) -> Iterator[Box]:
-    """Yield the boxes of a label image in which there may be something."""
-    parts = getattr(labels, "parts", None)
-    yield from tiles_of(Box.of_shape(shape), SIDE) if parts is None else parts()
 
 
 def differing_blocks(new: Any, old: Any) -> Iterator[tuple[Box, NDArray[Any]]]:
@@ -112,15 +98,7 @@ def check_small(box: Box, what: str) -> None:
         )
 
 
-def _certain(masks: Iterable[Patch]) -> Patch:
+def _certain(masks: Sequence[tuple[Box, NDArray[np.bool_]]]) -> Patch:
     """Return the pixels of an object from its parts in several blocks."""
-    masks = list(masks)
-    box = NOWHERE
-    for mask in masks:
-        box = box.union(mask.box)
-    check_extent(box)
-    values: NDArray[np.uint8] = np.zeros(box.shape, np.uint8)
-    for mask in masks:
-        rows, cols = mask.box.relative_to(box).slices
-        values[rows, cols][mask.values] = 255
-    return Patch(box, values)
+    box, mask = joined(masks, MAX_EXTENT)
+    return Patch(box, np.where(mask, np.uint8(255), np.uint8(0)))

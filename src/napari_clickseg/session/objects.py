@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError, SessionError
+from napari_clickseg.label_blocks import by_label, moved
 from napari_clickseg.plane_view import Piece
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.patches import Patch
@@ -22,8 +22,6 @@ from napari_clickseg.session.patches import Patch
 Overlap = Literal["keep", "overwrite", "probability"]
 OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
 MAX_LABEL = int(np.iinfo(np.int32).max)
-#: Labels above this are found by sorting rather than through a table.
-_TABLE_LIMIT = 2**22
 #: Pixels of the smallest box around an object, at most.
 MAX_EXTENT = 2**29
 #: Parts of the table of objects; a change copies one of them.
@@ -352,14 +350,5 @@ def _joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
 
 def split(labels: Patch) -> Iterator[tuple[int, Patch]]:
     """Yield each id of a label patch with the mask of its pixels."""
-    ids, values = None, labels.values
-    if values.max(initial=0) > _TABLE_LIMIT:
-        ids, values = np.unique(values, return_inverse=True)
-        values = values.reshape(labels.values.shape) + (ids[0] != 0)
-    for i, where in enumerate(ndimage.find_objects(values), start=1):
-        if where is None:
-            continue
-        top, left = labels.box.top + where[0].start, labels.box.left + where[1].start
-        mask = values[where] == i
-        box = Box(top, left, top + mask.shape[0], left + mask.shape[1])
-        yield (i if ids is None else int(ids[i - (ids[0] != 0)])), Patch(box, mask)
+    for label, box, mask in by_label(labels.values):
+        yield label, Patch(moved(box, labels.box), mask)
