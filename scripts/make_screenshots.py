@@ -23,6 +23,8 @@ from PIL import Image  # noqa: E402
 from qtpy.QtCore import QEventLoop, QTimer  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from napari_clickseg.samples import draw_fluorescence  # noqa: E402
+
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 Place = tuple[float, float]
 
@@ -163,6 +165,40 @@ def photo() -> None:
     window = Window("photo")
     window.click((103, 165))
     window.save("photo")
+    window.close()
+
+
+def large() -> None:
+    """Click nuclei in an image of 65,536 x 65,536 pixels that is never there whole."""
+    import re
+
+    # The page's own image.
+    page = (IMAGES.parent / "large-images.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    window = Window(("slide", names["levels"]))
+    window.ui.image_layer.contrast_limits = (200, 2700)
+    corner = 40_960, 24_576
+    centre = corner[0] + 520.0, corner[1] + 520.0
+    window.look(centre, 1.1)
+    objects = draw_fluorescence((1_024, 1_024), count=200)[1]
+    found = ndimage.center_of_mass(objects > 0, objects, range(1, objects.max() + 1))
+    found.sort(key=lambda place: abs(place[0] - 520) + abs(place[1] - 520))
+    for row, col in found[:12]:
+        window.click((corner[0] + row, corner[1] + col))
+        window.commit()
+    window.click((corner[0] + found[12][0], corner[1] + found[12][1]))
+    window.save("large-field")
+    # Others, far away; then all of it from afar.
+    window.commit()
+    for far in ((3_072, 60_416), (61_440, 5_120)):
+        window.look((far[0] + 520.0, far[1] + 520.0), 1.1)
+        for row, col in found[:3]:
+            window.click((far[0] + row, far[1] + col))
+            window.commit()
+    window.viewer.reset_view()
+    wait(limit=2.0)
+    window.save("large-whole")
     window.close()
 
 
@@ -314,6 +350,7 @@ PICTURES = {
     "matting": matting,
     "depth": depth,
     "photo": photo,
+    "large": large,
     "refinement": refinement,
     "prepare": prepare,
     "propose": propose,

@@ -7,6 +7,7 @@ image.
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +166,10 @@ def _lazily(path: Path) -> Any:
         import zarr
     except ImportError:
         return None
-    return zarr.open_array(tifffile.imread(path, aszarr=True, level=0), mode="r")
+    store = tifffile.imread(path, aszarr=True, level=0)
+    array = zarr.open_array(store, mode="r")
+    weakref.finalize(array, store.close)
+    return array
 
 
 def _read(path: Path, *, palette: bool) -> NDArray[Any]:

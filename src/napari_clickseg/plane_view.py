@@ -13,7 +13,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
 from napari_clickseg.memory import check_room
 
-__all__ = ["Piece", "PlaneView", "tiles_of"]
+__all__ = ["Piece", "PlaneView", "only_all", "tiles_of"]
 
 #: Side of the tiles by which pieces are found.
 TILE = 1024
@@ -132,12 +132,14 @@ class PlaneView:
                 target[values != 0] = piece.number
         return out
 
-    def any(self) -> bool:
+    def any(self, axis: None = None, out: None = None) -> bool:
         """Whether there is a value that is not 0."""
+        only_all(axis, out)
         return any(bool(piece.values.any()) for piece in self._pieces)
 
-    def max(self, initial: Any = 0) -> Any:
+    def max(self, axis: None = None, out: None = None, *, initial: Any = 0) -> Any:
         """Return the largest value, at least ``initial``."""
+        only_all(axis, out)
         found = [initial]
         for piece in self._pieces:
             if piece.number is None:
@@ -184,6 +186,18 @@ def tiles_of(box: Box, side: int) -> Iterator[Box]:
             yield Box(
                 top, left, min(top + side, box.bottom), min(left + side, box.right)
             )
+
+
+def only_all(axis: Any, out: Any) -> None:
+    """Refuse what ``numpy.max`` and the like ask for besides the whole.
+
+    Raises
+    ------
+    TypeError
+        If an axis or an array for the result is given.
+    """
+    if axis is not None or out is not None:
+        raise TypeError("A large plane knows this of the whole only: leave axis out.")
 
 
 class _Span(NamedTuple):

@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.hooks import camera_of
-from napari_clickseg.binding.lazy_labels import LabelsPlane
+from napari_clickseg.binding.labels_plane import LabelsPlane
 from napari_clickseg.binding.planes import full_data
 from napari_clickseg.binding.writing import read_box
 from napari_clickseg.errors import SessionError

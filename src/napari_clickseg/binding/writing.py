@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.binding.lazy_labels import LabelsPlane, LazyLabels
+from napari_clickseg.binding.labels_plane import LabelsPlane
+from napari_clickseg.binding.lazy_labels import LazyLabels
 from napari_clickseg.binding.planes import Plane, full_data
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
@@ -33,7 +34,7 @@ def read_box(layer: Labels, plane: Plane, box: Box | None = None) -> Any:
     """Return the labels of a plane (or a box of it) as a new array.
 
     A whole plane that is too large to be one array comes as a
-    :class:`~napari_clickseg.binding.lazy_labels.LabelsPlane`.
+    :class:`~napari_clickseg.binding.labels_plane.LabelsPlane`.
     """
     if box is None:
         return box_reader(layer, plane)()
