@@ -325,6 +325,30 @@ def test_changes_are_one_box_where_that_is_small(
         assert np.array_equal(labels, labels2)
 
 
+def test_what_needs_the_whole_plane_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from napari_clickseg.encoding.windows import check_count
+    from napari_clickseg.errors import ImageError, ModelError
+
+    plane = np.broadcast_to(np.uint8(9), (SIDE, SIDE))
+    for task in ("semantic", "matting", "depth"):
+        session = cs.ClickSession(task=task)
+        with pytest.raises(
+            ImageError, match=r"pixels \([\d,]+ x [\d,]+\) would fit now"
+        ):
+            session.set_image(plane)
+        session.set_image(plane[:200, :200])
+    with pytest.raises(ModelError, match="100,000 can be, as of 70,108 x 70,108"):
+        check_count((SIDE, SIDE), 512)
+    check_count((70_000, 70_000), 512)
+    session = cs.ClickSession(FakeModel())
+    session.set_image(plane)
+    with pytest.raises(ImageError, match="zoom in, or pass within"):
+        session.propose_objects()
+    assert not session.objects
+
+
 def test_a_forecast_names_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_host_bytes", lambda: 8_000_000)
     memory.check_room("It", 1_000_000, 4, MaskError, "Crop it.")

@@ -18,6 +18,7 @@ from napari_clickseg.session.frames import is_frame_file
 from napari_clickseg.session.in_blocks import check_small
 from napari_clickseg.session.keeping import KeptSession
 from napari_clickseg.session.masks import as_mask
+from napari_clickseg.session.objects import check_extent
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.recovering import read_journal
 from napari_clickseg.session.replaying import redone, replayed
@@ -115,6 +116,7 @@ class ClickSession(KeptSession):
         if box is not None:
             old = self.mask_of(state.draft)
             whole = old.box.union(box)
+            check_extent(whole)
             values = old.within(whole)
             values[box.relative_to(whole).slices] = patch.values
             patch = Patch(whole, values)
