@@ -179,26 +179,23 @@ def large() -> None:
     window = Window(("slide", names["levels"]))
     window.ui.image_layer.contrast_limits = (200, 2700)
     corner = 40_960, 24_576
-    centre = corner[0] + 520.0, corner[1] + 520.0
-    window.look(centre, 1.1)
+    middle = 520.0
+    window.look((corner[0] + middle, corner[1] + middle), 2.3)
     objects = draw_fluorescence((1_024, 1_024), count=200)[1]
     found = ndimage.center_of_mass(objects > 0, objects, range(1, objects.max() + 1))
-    found.sort(key=lambda place: abs(place[0] - 520) + abs(place[1] - 520))
-    for row, col in found[:12]:
+    found.sort(key=lambda place: abs(place[0] - middle) + abs(place[1] - middle))
+    near = [p for p in found if abs(p[0] - middle) < 145 and abs(p[1] - middle) < 100]
+    for row, col in near[:-1]:
         window.click((corner[0] + row, corner[1] + col))
         window.commit()
-    window.click((corner[0] + found[12][0], corner[1] + found[12][1]))
+    window.click((corner[0] + near[-1][0], corner[1] + near[-1][1]))
     window.save("large-field")
-    # Others, far away; then all of it from afar.
     window.commit()
-    for far in ((3_072, 60_416), (61_440, 5_120)):
-        window.look((far[0] + 520.0, far[1] + 520.0), 1.1)
-        for row, col in found[:3]:
-            window.click((far[0] + row, far[1] + col))
-            window.commit()
-    window.viewer.reset_view()
-    wait(limit=2.0)
-    window.save("large-whole")
+    # From afar: the status line says where the model looked.
+    window.look((corner[0] + middle, corner[1] + middle), 0.12)
+    row, col = next(p for p in found if p not in near)
+    window.click((corner[0] + row, corner[1] + col))
+    window.save("large-from-afar")
     window.close()
 
 

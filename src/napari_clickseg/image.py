@@ -16,6 +16,7 @@ from napari_clickseg.image_checks import (
     as_array,
     check_contrast,
     check_dtype,
+    check_gamma,
     check_shape,
     choose_channels,
     find_channel_axis,
@@ -57,6 +58,9 @@ class ImageSource:
         0 to 1 for bool and for float colour images that lie within; else the
         0.1 and 99.9 percentiles of a sample, of all three together for colour
         (three or four channels, none chosen), otherwise of each channel.
+    gamma : float or one for each chosen channel
+        Exponent of the values from 0 to 1, as on screen: below 1 dark parts are
+        brighter.
     channel_axis : int, optional
         The axis that holds the channels. Without it, the last of three; an
         array that could as well be channels-first is refused.
@@ -79,6 +83,7 @@ class ImageSource:
         channels: int | Sequence[int] | None = None,
         contrast: Any = None,
         *,
+        gamma: float | Sequence[float] = 1.0,
         channel_axis: int | None = None,
         coarser: Sequence[Any] = (),
     ) -> None:
@@ -100,6 +105,7 @@ class ImageSource:
         # Three or four channels that nobody chose from are one colour image.
         self.colour = channels is None and self.count in (3, 4)
         self._given = check_contrast(contrast, len(self.channels))
+        self.gamma = check_gamma(gamma, len(self.channels))
         self.coarser = tuple(coarser)
         self._signature: str | None = None
         self._shown: NDArray[np.float32] | None = None
@@ -132,7 +138,10 @@ class ImageSource:
         return self._given
 
     def shown(
-        self, contrast: Any = None, channels: int | Sequence[int] | None = None
+        self,
+        contrast: Any = None,
+        channels: int | Sequence[int] | None = None,
+        gamma: float | Sequence[float] = 1.0,
     ) -> ImageSource:
         """Return the same image with other contrast, and other channels if given."""
         if channels is None and not self.colour:
@@ -141,6 +150,7 @@ class ImageSource:
             self.array,
             channels,
             contrast,
+            gamma=gamma,
             channel_axis=self.channel_axis,
             coarser=self.coarser,
         )
@@ -215,7 +225,7 @@ class ImageSource:
 
     def describe(self) -> dict[str, Any]:
         """Return which image it is and how it is shown, ready for JSON."""
-        return {
+        found = {
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             "signature": self.signature(),
@@ -223,6 +233,9 @@ class ImageSource:
             "contrast": None if self._given is None else self._given.tolist(),
             "channel_axis": self.channel_axis,
         }
+        if any(each != 1 for each in self.gamma):
+            found["gamma"] = list(self.gamma)
+        return found
 
     def signature(self) -> str:
         """Return a fingerprint of shape, type and content.
@@ -256,7 +269,11 @@ class ImageSource:
         """The coarser levels, shown in the same way."""
         return [
             ImageSource(
-                level, self.channels, self.limits, channel_axis=self.channel_axis
+                level,
+                self.channels,
+                self.limits,
+                gamma=self.gamma,
+                channel_axis=self.channel_axis,
             )
             for level in self.coarser
         ]
@@ -266,12 +283,17 @@ class ImageSource:
         raw = self._raw(box, step)
         low, high = self.limits[0]
         # RGB that is shown as it is needs no taking apart.
-        if tuple(self.channels) == (0, 1, 2) and (self.limits == (low, high)).all():
+        plain = all(each == 1 for each in self.gamma)
+        alike = plain and (self.limits == (low, high)).all()
+        if tuple(self.channels) == (0, 1, 2) and alike:
             return rescale(raw, low, high)
         planes = [
             rescale(raw[..., channel - first], low, high)
             for channel, (low, high) in zip(self.channels, self.limits, strict=True)
         ]
+        for plane, gamma in zip(planes, self.gamma, strict=True):
+            if gamma != 1:
+                np.power(plane, np.float32(gamma), out=plane)
         return np.stack([planes[i] for i in _RGB[len(planes)]], axis=-1)
 
     def _raw(self, box: Box, step: int) -> NDArray[Any]:

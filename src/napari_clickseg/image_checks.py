@@ -14,6 +14,7 @@ __all__ = [
     "as_array",
     "check_contrast",
     "check_dtype",
+    "check_gamma",
     "check_shape",
     "choose_channels",
     "find_channel_axis",
@@ -148,3 +149,21 @@ def check_contrast(contrast: Any, count: int) -> NDArray[np.float64] | None:
             "high."
         )
     return np.broadcast_to(pairs, (count, 2)).copy()
+
+
+def check_gamma(gamma: Any, count: int) -> tuple[float, ...]:
+    """Return the exponent of each chosen channel."""
+    try:
+        values = np.atleast_1d(np.asarray(gamma, dtype=np.float64))
+    except (TypeError, ValueError):
+        values = np.empty((0, 0))
+    if (
+        values.shape not in ((1,), (count,))
+        or not np.isfinite(values).all()
+        or not (values > 0).all()
+    ):
+        raise ImageError(
+            f"gamma={gamma!r} is neither one number above 0 nor one for each of the "
+            f"{count} chosen channel(s). Leave it out for 1."
+        )
+    return tuple(float(v) for v in np.broadcast_to(values, (count,)))

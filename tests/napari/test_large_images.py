@@ -275,3 +275,40 @@ def test_parts_of_a_plane() -> None:
     across = LabelsPlane(labels, (slice(None), 5_005, slice(None)))
     assert across.shape == (3, 10_000)
     assert across.max() == 4
+
+
+# --------------------------------------------------------------------- as on screen
+
+
+def test_gamma_on_screen_is_what_the_model_sees(ui: Any, viewer: Any) -> None:
+    layer = viewer.layers["discs"]
+    layer.gamma = 0.5
+    ui.add_click((30, 35))
+    image = ui.session.image
+    low, high = layer.contrast_limits
+    expected = ((220 - low) / (high - low)) ** 0.5
+    assert image.gamma == (0.5,)
+    from napari_clickseg.boxes import Box
+
+    window = image.window(Box(30, 35, 31, 36))
+    np.testing.assert_allclose(window[0, 0], expected, atol=1e-6)
+    assert "gamma=[0.5]" in ui.as_python()
+    # Another gamma counts from the next answer, and the session keeps it.
+    layer.gamma = 2.0
+    ui.add_click((35, 35))
+    assert ui.session.image.gamma == (2.0,)
+    assert ui.session.image.describe()["gamma"] == [2.0]
+
+
+def test_gamma_comes_back_with_a_session(tmp_path: Path) -> None:
+    from napari_clickseg.session import ClickSession
+
+    session = ClickSession(FakeModel())
+    image = np.full((40, 40), 20, np.uint8)
+    image[10:20, 10:20] = 200
+    session.set_image(image, contrast=(0, 255), gamma=0.7)
+    session.add_click((15, 15))
+    session.commit()
+    back = ClickSession.load(session.save(tmp_path / "a.clickseg"), model=FakeModel())
+    assert back.image.gamma == (0.7,)
+    assert back.labels.max() == 1

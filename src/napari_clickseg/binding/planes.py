@@ -29,6 +29,7 @@ __all__ = [
     "displayed_plane",
     "full_data",
     "plane_image",
+    "shown_gamma",
     "shown_range",
     "visible_box",
 ]
@@ -136,6 +137,8 @@ class PlaneImage:
         As :class:`napari_clickseg.image.ImageSource` takes it.
     colour : bool
         Whether the last axis holds colours or channels.
+    gamma : float or tuple of float
+        Of each layer, as on screen.
     coarser : tuple of array
         The same with fewer pixels, the finest first, for windows that are far larger
         than what a network looks at.
@@ -147,6 +150,12 @@ class PlaneImage:
     shape: tuple[int, int]
     name: str = field(default="", compare=False)
     coarser: tuple[Any, ...] = field(default=(), compare=False)
+    gamma: Any = 1.0
+
+    @property
+    def look(self) -> tuple[Any, Any]:
+        """How it is shown: contrast and gamma."""
+        return self.contrast, self.gamma
 
 
 def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
@@ -170,7 +179,13 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
         array, *coarser = _levels(first, plane)
         contrast: Any = shown_range(first)
         return PlaneImage(
-            array, contrast, bool(first.rgb), shape, first.name, tuple(coarser)
+            array,
+            contrast,
+            bool(first.rgb),
+            shape,
+            first.name,
+            tuple(coarser),
+            shown_gamma(first),
         )
     for layer in layers:
         if layer.rgb or data_shape(layer) != data_shape(first):
@@ -181,7 +196,8 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
     stack, *coarser = _stacked([_levels(layer, plane) for layer in layers])
     names = " + ".join(layer.name for layer in layers)
     limits = [shown_range(layer) for layer in layers]
-    return PlaneImage(stack, limits, True, shape, names, tuple(coarser))
+    gammas = tuple(shown_gamma(layer) for layer in layers)
+    return PlaneImage(stack, limits, True, shape, names, tuple(coarser), gammas)
 
 
 def visible_box(layer: Image, plane: Plane) -> Box | None:
@@ -298,3 +314,8 @@ def shown_range(layer: Image) -> tuple[float, float]:
     if dtype.kind in "iu":
         return 0.0, float(np.iinfo(dtype).max)
     return 0.0, 1.0
+
+
+def shown_gamma(layer: Image) -> float:
+    """Return the exponent of values on screen; napari has none for RGB."""
+    return 1.0 if layer.rgb else float(layer.gamma)

@@ -98,6 +98,7 @@ class SessionBase(SessionOptions):
         channels: int | Sequence[int] | None = None,
         contrast: Any = None,
         *,
+        gamma: float | Sequence[float] = 1.0,
         channel_axis: int | None = None,
         labels: Any = None,
     ) -> None:
@@ -107,7 +108,7 @@ class SessionBase(SessionOptions):
         ----------
         image : array-like or ImageSource
             ``(H, W)`` or ``(H, W, C)``, of any type, also lazy.
-        channels, contrast, channel_axis
+        channels, contrast, gamma, channel_axis
             As for :class:`napari_clickseg.image.ImageSource`.
         labels : array-like of int, shape (H, W), optional
             Objects that are there already.
@@ -118,19 +119,24 @@ class SessionBase(SessionOptions):
             If the arrays are no such images; the session stays as it was.
         """
         if not isinstance(image, ImageSource):
-            image = ImageSource(image, channels, contrast, channel_axis=channel_axis)
+            image = ImageSource(
+                image, channels, contrast, gamma=gamma, channel_axis=channel_axis
+            )
         objects = Objects() if labels is None else objects_of(labels, image.shape)
         self._image, self._image_notes = image, {}
         self.resume(State(objects=objects))
 
     def set_contrast(
-        self, contrast: Any, channels: int | Sequence[int] | None = None
+        self,
+        contrast: Any,
+        channels: int | Sequence[int] | None = None,
+        gamma: float | Sequence[float] = 1.0,
     ) -> None:
-        """Show the model the same image with other contrast (and channels).
+        """Show the model the same image with other contrast (and channels, gamma).
 
         Counts from the next answer; nothing else changes.
         """
-        self._image = self.image.shown(contrast, channels)
+        self._image = self.image.shown(contrast, channels, gamma)
 
     def set_model(
         self, model: str | Path | Model, device: str = "auto", precision: str = "auto"
@@ -348,7 +354,8 @@ class SessionBase(SessionOptions):
         elif record.pixels is not None:
             source = ImageSource(record.pixels, channel_axis=notes["channel_axis"])
         if source is not None:
-            source = source.shown(notes["contrast"], notes["channels"])
+            shown = notes["contrast"], notes["channels"], notes.get("gamma", 1.0)
+            source = source.shown(*shown)
         self._image, self._image_notes = source, notes
         self.resume(record.state, record.notices)
 

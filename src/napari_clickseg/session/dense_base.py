@@ -143,6 +143,7 @@ class DenseBase(ClickSession):
         channels: int | Sequence[int] | None = None,
         contrast: Any = None,
         *,
+        gamma: float | Sequence[float] = 1.0,
         channel_axis: int | None = None,
         labels: Any = None,
     ) -> None:
@@ -150,7 +151,9 @@ class DenseBase(ClickSession):
         if labels is not None:
             self._no("labels", "Objects belong to task='segmentation'.")
         if not isinstance(image, ImageSource):
-            image = ImageSource(image, channels, contrast, channel_axis=channel_axis)
+            image = ImageSource(
+                image, channels, contrast, gamma=gamma, channel_axis=channel_axis
+            )
         height, width = image.shape
         check_room(
             f"A map of the whole image for task={self._options.name!r}",
