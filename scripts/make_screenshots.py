@@ -24,6 +24,8 @@ from PIL import Image  # noqa: E402
 from qtpy.QtCore import QEventLoop, QTimer  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from napari_clickseg.samples import draw_fluorescence  # noqa: E402
+
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 Place = tuple[float, float]
 
@@ -164,6 +166,37 @@ def photo() -> None:
     window = Window("photo")
     window.click((103, 165))
     window.save("photo")
+    window.close()
+
+
+def large() -> None:
+    """Click nuclei in an image of 65,536 x 65,536 pixels that is never there whole."""
+    import re
+
+    # The page's own image.
+    page = (IMAGES.parent / "large-images.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    window = Window(("slide", names["levels"]))
+    window.ui.image_layer.contrast_limits = (200, 2700)
+    corner = 40_960, 24_576
+    middle = 520.0
+    window.look((corner[0] + middle, corner[1] + middle), 2.3)
+    objects = draw_fluorescence((1_024, 1_024), count=200)[1]
+    found = ndimage.center_of_mass(objects > 0, objects, range(1, objects.max() + 1))
+    found.sort(key=lambda place: abs(place[0] - middle) + abs(place[1] - middle))
+    near = [p for p in found if abs(p[0] - middle) < 145 and abs(p[1] - middle) < 100]
+    for row, col in near[:-1]:
+        window.click((corner[0] + row, corner[1] + col))
+        window.commit()
+    window.click((corner[0] + near[-1][0], corner[1] + near[-1][1]))
+    window.save("large-field")
+    window.commit()
+    # From afar: the status line says where the model looked.
+    window.look((corner[0] + middle, corner[1] + middle), 0.12)
+    row, col = next(p for p in found if p not in near)
+    window.click((corner[0] + row, corner[1] + col))
+    window.save("large-from-afar")
     window.close()
 
 
@@ -377,6 +410,7 @@ PICTURES = {
     "matting": matting,
     "depth": depth,
     "photo": photo,
+    "large": large,
     "refinement": refinement,
     "prepare": prepare,
     "propose": propose,

@@ -16,8 +16,16 @@ PACKAGE = ROOT / "src" / "napari_clickseg"
 
 # From the ground up. A module imports from its own room and from rooms before it.
 ROOMS = (
-    ("errors", "boxes"),
-    ("clicks", "image", "image_values", "imagefiles", "overlay"),
+    ("errors", "boxes", "memory", "plane_view", "label_blocks"),
+    (
+        "clicks",
+        "image",
+        "image_checks",
+        "image_levels",
+        "image_values",
+        "imagefiles",
+        "overlay",
+    ),
     ("tasks", "device", "networks"),
     ("refinement",),
     ("models",),

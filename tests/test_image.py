@@ -299,3 +299,62 @@ def test_an_array_that_does_not_know_its_shape_is_refused():
     array = pytest.importorskip("dask.array").ones((5, 6))
     with pytest.raises(ImageError, match="compute_chunk_sizes"):
         ImageSource(array[array[:, 0] > 0])
+
+
+# ------------------------------------------------------------------ gamma, byte order
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([d for d in DTYPES if d not in "?"]).map(np.dtype),
+        (6, 5, 3),
+        elements=st.integers(0, 90),
+    ),
+    st.sampled_from([(0,), (2, 0), (0, 1, 2)]),
+    st.sampled_from([0, 1, 2]),
+)
+def test_byte_order_and_axes_change_nothing(array, channels, axis):
+    array = np.asarray(array)
+    moved = np.moveaxis(array, 2, axis)
+    swapped = moved.astype(moved.dtype.newbyteorder())
+    expected = whole(ImageSource(array, channels, (0, 90)))
+    for each in (moved, swapped, np.asfortranarray(moved)):
+        source = ImageSource(each, channels, (0, 90), channel_axis=axis)
+        np.testing.assert_array_equal(whole(source), expected)
+    assert expected.min() >= 0
+    # Values keep their order, whatever the type.
+    flat = array[..., channels[0]].ravel().astype(float)
+    shown = expected[..., 0].ravel()
+    assert (np.diff(shown[np.argsort(flat, kind="stable")]) >= 0).all()
+
+
+@given(
+    st.floats(0.2, 5.0),
+    st.sampled_from(["u1", "u2", "i4", "f2", ">f4", "f8"]),
+)
+def test_gamma_is_as_napari_shows_it(gamma, dtype):
+    plane = np.arange(0, 91, 10).reshape(2, 5).astype(dtype)
+    window = whole(ImageSource(plane, contrast=(0, 90), gamma=gamma))
+    expected = (plane.astype(float) / 90) ** gamma
+    np.testing.assert_allclose(window[..., 1], expected, atol=2e-6)
+
+
+def test_gamma_of_each_channel_and_in_coarser_levels():
+    array = np.full((64, 64, 2), 25, np.uint8)
+    half = np.full((8, 8, 2), 25, np.uint8)
+    source = ImageSource(
+        array, (0, 1), (0, 100), gamma=(0.5, 2), channel_axis=2, coarser=[half]
+    )
+    for window in (whole(source), source.window_for(Box(0, 0, 64, 64), (4, 4))):
+        np.testing.assert_allclose(window[0, 0], [0.5, 0.0625, 0.5])
+    assert source.window_for(Box(0, 0, 64, 64), (4, 4)).shape == (8, 8, 3)
+    assert source.describe()["gamma"] == [0.5, 2.0]
+    assert "gamma" not in source.shown((0, 100)).describe()
+    colour = ImageSource(np.full((4, 4, 3), 51, np.uint8), gamma=2)
+    np.testing.assert_allclose(whole(colour), 0.04, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0, -1, np.nan, "dark", (1, 2, 3, 4)])
+def test_gamma_is_above_0(gamma):
+    with pytest.raises(ImageError, match="above 0"):
+        ImageSource(np.zeros((4, 4)), gamma=gamma)

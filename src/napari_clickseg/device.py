@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import os
 from typing import TYPE_CHECKING
 
 from napari_clickseg.errors import DeviceError
+from napari_clickseg.memory import free_host_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -223,21 +223,7 @@ def available_bytes(device: str | torch.device = "cpu") -> int | None:
     if chosen.type == "mps":
         limit = torch.mps.recommended_max_memory()
         return int(limit - torch.mps.driver_allocated_memory())
-    return _available_host_bytes()
-
-
-def _available_host_bytes() -> int | None:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
+    return free_host_bytes()
 
 
 def forecast_bytes(

@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ImageError
+from napari_clickseg.image_checks import (
+    as_array,
+    check_contrast,
+    check_dtype,
+    check_gamma,
+    check_shape,
+    choose_channels,
+    find_channel_axis,
+    is_sliceable,
+)
+from napari_clickseg.image_levels import best_level, box_in_level, stride_for
 from napari_clickseg.image_values import finite_within, rescale, robust_range
 
 __all__ = ["ImageSource"]
@@ -22,9 +33,6 @@ CONVERT_ONCE = 2**22
 SIGN_WHOLE = 2**20
 #: Sampled blocks of larger arrays: blocks along each axis, pixels along a side.
 SAMPLE_GRID, SAMPLE_SIDE = 4, 64
-#: A last axis longer than this is taken for a spatial one, unless the caller
-#: chooses channels from it.
-MAX_GUESSED_CHANNELS = 32
 #: About so many values of an array in memory are looked at for the contrast.
 SAMPLE_VALUES = 2**20
 #: Which chosen channel becomes red, green and blue.
@@ -50,9 +58,14 @@ class ImageSource:
         0 to 1 for bool and for float colour images that lie within; else the
         0.1 and 99.9 percentiles of a sample, of all three together for colour
         (three or four channels, none chosen), otherwise of each channel.
+    gamma : float or one for each chosen channel
+        Exponent of the values from 0 to 1, as on screen: below 1 dark parts are
+        brighter.
     channel_axis : int, optional
         The axis that holds the channels. Without it, the last of three; an
         array that could as well be channels-first is refused.
+    coarser : sequence of array-like
+        The same image with fewer pixels, finest first: levels of a pyramid.
 
     Raises
     ------
@@ -70,14 +83,16 @@ class ImageSource:
         channels: int | Sequence[int] | None = None,
         contrast: Any = None,
         *,
+        gamma: float | Sequence[float] = 1.0,
         channel_axis: int | None = None,
+        coarser: Sequence[Any] = (),
     ) -> None:
-        if not _is_sliceable(array):
-            array = _as_array(array)
+        if not is_sliceable(array):
+            array = as_array(array)
         self.array = array
-        self.dtype = _check_dtype(array.dtype)
-        shape = _check_shape(array.shape)
-        self.channel_axis = _find_channel_axis(shape, channels, channel_axis)
+        self.dtype = check_dtype(array.dtype)
+        shape = check_shape(array.shape)
+        self.channel_axis = find_channel_axis(shape, channels, channel_axis)
         self.count = 1 if self.channel_axis is None else shape[self.channel_axis]
         height, width = (n for i, n in enumerate(shape) if i != self.channel_axis)
         self.shape: tuple[int, int] = (height, width)
@@ -86,12 +101,15 @@ class ImageSource:
                 f"The image is empty (shape {shape}): there is nothing to click on. "
                 "Choose an image with pixels."
             )
-        self.channels = _choose_channels(self.count, channels)
+        self.channels = choose_channels(self.count, channels)
         # Three or four channels that nobody chose from are one colour image.
         self.colour = channels is None and self.count in (3, 4)
-        self._given = _check_contrast(contrast, len(self.channels))
+        self._given = check_contrast(contrast, len(self.channels))
+        self.gamma = check_gamma(gamma, len(self.channels))
+        self.coarser = tuple(coarser)
         self._signature: str | None = None
-        self._last: tuple[Box, NDArray[np.float32]] | None = None
+        self._shown: NDArray[np.float32] | None = None
+        self._last: tuple[Box, NDArray[Any]] | None = None
 
     @property
     def lazy(self) -> bool:
@@ -120,14 +138,24 @@ class ImageSource:
         return self._given
 
     def shown(
-        self, contrast: Any = None, channels: int | Sequence[int] | None = None
+        self,
+        contrast: Any = None,
+        channels: int | Sequence[int] | None = None,
+        gamma: float | Sequence[float] = 1.0,
     ) -> ImageSource:
         """Return the same image with other contrast, and other channels if given."""
         if channels is None and not self.colour:
             channels = self.channels
-        return ImageSource(
-            self.array, channels, contrast, channel_axis=self.channel_axis
+        shown = ImageSource(
+            self.array,
+            channels,
+            contrast,
+            gamma=gamma,
+            channel_axis=self.channel_axis,
+            coarser=self.coarser,
         )
+        shown._signature = self._signature  # of the values, not of how they look
+        return shown
 
     def window(self, box: Box) -> NDArray[np.float32]:
         """Return one part of the image as the model sees it.
@@ -152,17 +180,52 @@ class ImageSource:
                 f"The window {tuple(box)} is not a part of an image of shape "
                 f"{self.shape}. Clip it to the image first."
             )
-        held = self._held(box)
-        rows, cols = box.relative_to(held[0]).slices
-        return np.array(held[1][rows, cols], order="C")
+        held = self._held()
+        if held is not None:
+            return np.array(held[box.slices], order="C")
+        return self._convert(box)
+
+    def read_ahead(self, box: Box) -> None:
+        """Read a part of a lazy image once, for several windows inside of it."""
+        if self.lazy and (self._last is None or box.intersect(self._last[0]) != box):
+            channels = slice(min(self.channels), max(self.channels) + 1)
+            self._last = box, self._read(box, channels)
+
+    def window_for(self, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Return a window for a network that sees it at another size.
+
+        Parameters
+        ----------
+        box : Box
+            As for :meth:`window`.
+        size : (int, int)
+            Height and width that the network sees.
+
+        Returns
+        -------
+        ndarray
+            ``(h, w, 3)`` like :meth:`window`; with fewer pixels, but at least twice
+            as many as asked for, where the window is far larger than that and the image
+            has coarser levels, or where it has more than 2**24 pixels.
+        """
+        factors = [
+            (self.shape[0] / level.shape[0], self.shape[1] / level.shape[1])
+            for level in self._levels
+        ]
+        number = best_level(box.shape, size, factors)
+        if number is not None:
+            level = self._levels[number]
+            return level.window(box_in_level(box, factors[number], level.shape))
+        step = stride_for(box.shape, size)
+        return self.window(box) if step == 1 else self._convert(box, step)
 
     def release(self) -> None:
         """Let go of pixels that are kept to be quick; they are read again."""
-        self._last = None
+        self._last = self._shown = None
 
     def describe(self) -> dict[str, Any]:
         """Return which image it is and how it is shown, ready for JSON."""
-        return {
+        found = {
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             "signature": self.signature(),
@@ -170,6 +233,9 @@ class ImageSource:
             "contrast": None if self._given is None else self._given.tolist(),
             "channel_axis": self.channel_axis,
         }
+        if any(each != 1 for each in self.gamma):
+            found["gamma"] = list(self.gamma)
+        return found
 
     def signature(self) -> str:
         """Return a fingerprint of shape, type and content.
@@ -189,37 +255,65 @@ class ImageSource:
         self._signature = digest.hexdigest()
         return self._signature
 
-    def _held(self, box: Box) -> tuple[Box, NDArray[np.float32]]:
-        """Return a converted part that holds the box, and where it lies.
-
-        Clicks on one object look at the same window again and again, so the
-        last one is kept (the whole image where that is small).
-        """
-        last = self._last
-        if last is not None and box.intersect(last[0]) == box:
-            return last
+    def _held(self) -> NDArray[np.float32] | None:
+        """Return a small image in memory as it is shown, converted once."""
         whole = Box.of_shape(self.shape)
-        if not self.lazy and whole.area <= CONVERT_ONCE:
-            box = whole
-        self._last = last = (box, self._convert(box))
-        return last
+        if self.lazy or whole.area > CONVERT_ONCE:
+            return None
+        if self._shown is None:
+            self._shown = self._convert(whole)
+        return self._shown
 
-    def _convert(self, box: Box) -> NDArray[np.float32]:
-        first, last = min(self.channels), max(self.channels)
-        raw = self._read(box, slice(first, last + 1))
+    @cached_property
+    def _levels(self) -> list[ImageSource]:
+        """The coarser levels, shown in the same way."""
+        return [
+            ImageSource(
+                level,
+                self.channels,
+                self.limits,
+                gamma=self.gamma,
+                channel_axis=self.channel_axis,
+            )
+            for level in self.coarser
+        ]
+
+    def _convert(self, box: Box, step: int = 1) -> NDArray[np.float32]:
+        first = min(self.channels)
+        raw = self._raw(box, step)
         low, high = self.limits[0]
         # RGB that is shown as it is needs no taking apart.
-        if tuple(self.channels) == (0, 1, 2) and (self.limits == (low, high)).all():
+        plain = all(each == 1 for each in self.gamma)
+        alike = plain and (self.limits == (low, high)).all()
+        if tuple(self.channels) == (0, 1, 2) and alike:
             return rescale(raw, low, high)
         planes = [
             rescale(raw[..., channel - first], low, high)
             for channel, (low, high) in zip(self.channels, self.limits, strict=True)
         ]
+        for plane, gamma in zip(planes, self.gamma, strict=True):
+            if gamma != 1:
+                np.power(plane, np.float32(gamma), out=plane)
         return np.stack([planes[i] for i in _RGB[len(planes)]], axis=-1)
 
-    def _read(self, box: Box, channels: slice) -> NDArray[Any]:
+    def _raw(self, box: Box, step: int) -> NDArray[Any]:
+        """Return the values of the chosen channels, and of those in between.
+
+        Clicks on one object look at the same window again and again, so what was read
+        last of a lazy image is kept.
+        """
+        channels = slice(min(self.channels), max(self.channels) + 1)
+        if not self.lazy or step > 1:
+            return self._read(box, channels, step)
+        self.read_ahead(box)
+        assert self._last is not None
+        rows, cols = box.relative_to(self._last[0]).slices
+        return self._last[1][rows, cols]
+
+    def _read(self, box: Box, channels: slice, step: int = 1) -> NDArray[Any]:
         """Read ``(h, w, c)`` of the array itself, and nothing beyond it."""
-        index: list[slice] = list(box.slices)
+        every = None if step == 1 else step
+        index = [slice(each.start, each.stop, every) for each in box.slices]
         if self.channel_axis is None:
             return np.asarray(self.array[tuple(index)])[..., np.newaxis]
         index.insert(self.channel_axis, channels)
@@ -249,126 +343,6 @@ class ImageSource:
         if height * width * self.count * self.dtype.itemsize <= SIGN_WHOLE:
             return [self._read(Box.of_shape(self.shape), slice(None))]
         return self._blocks()
-
-
-def _is_sliceable(array: Any) -> bool:
-    """Whether windows can be cut out of it as it is (a NumPy-like array)."""
-    return (
-        isinstance(getattr(array, "dtype", None), np.dtype)
-        and hasattr(array, "shape")
-        and hasattr(array, "__getitem__")
-    )
-
-
-def _as_array(array: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(array)
-    except ValueError as error:
-        raise ImageError(
-            f"The image is no array ({error}). Pass rows of the same length, for "
-            "example a NumPy array."
-        ) from error
-
-
-def _check_shape(shape: Sequence[Any]) -> tuple[int, ...]:
-    try:
-        return tuple(int(size) for size in shape)
-    except (TypeError, ValueError) as error:
-        raise ImageError(
-            f"The image does not know its shape ({tuple(shape)}). For a dask array "
-            "call image.compute_chunk_sizes() first."
-        ) from error
-
-
-def _check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype.kind == "c":
-        raise ImageError(
-            f"The image holds complex numbers ({dtype}). Choose a real image, for "
-            "example its magnitude np.abs(image) or phase np.angle(image)."
-        )
-    if dtype.kind not in "buif":
-        raise ImageError(
-            f"The image holds {dtype} values. Convert it to numbers first, for "
-            "example with np.asarray(image, dtype=float)."
-        )
-    return dtype
-
-
-def _find_channel_axis(
-    shape: tuple[int, ...],
-    channels: int | Sequence[int] | None,
-    channel_axis: int | None,
-) -> int | None:
-    """Return which axis holds channels, or None for a grey image."""
-    if len(shape) not in (2, 3):
-        raise ImageError(
-            f"An image of shape {shape} has {len(shape)} axes; a session works on one "
-            "2-D plane, (H, W) or (H, W, C). Cut the plane out first, for example "
-            "image[t, z]."
-        )
-    if channel_axis is not None:
-        if len(shape) == 2 or not -3 <= channel_axis < 3:
-            raise ImageError(
-                f"An image of shape {shape} has no channel axis {channel_axis}. Leave "
-                "channel_axis out for a grey image; for three axes it is 0, 1 or 2."
-            )
-        return channel_axis % 3
-    if len(shape) == 2:
-        return None
-    first, last = shape[0], shape[2]
-    if last > 4 and first < last and first <= MAX_GUESSED_CHANNELS:
-        raise ImageError(
-            f"An image of shape {shape} looks like (channels, rows, columns) or like "
-            "a stack of planes. If the first axis holds channels, pass "
-            "channel_axis=0; if it is a stack, cut out one plane, for example "
-            "image[0]; if the last axis holds channels, pass channel_axis=2."
-        )
-    if last > MAX_GUESSED_CHANNELS and channels is None:
-        raise ImageError(
-            f"An image of shape {shape} seems to have three spatial axes; a session "
-            "works on one 2-D plane. Cut the plane out first, for example image[0], "
-            f"or, if these are {last} channels, choose up to three with channels=."
-        )
-    return 2
-
-
-def _choose_channels(
-    count: int, channels: int | Sequence[int] | None
-) -> tuple[int, ...]:
-    if channels is None:
-        return tuple(range(min(count, 3)))
-    try:
-        given = np.atleast_1d(np.asarray(channels))
-        chosen = tuple(int(c) for c in given) if given.dtype.kind in "ui" else ()
-    except (TypeError, ValueError):
-        chosen = ()
-    if not 1 <= len(chosen) <= 3 or any(not -count <= c < count for c in chosen):
-        raise ImageError(
-            f"channels={channels!r} does not fit an image with {count} channel(s). "
-            f"Choose one to three numbers from 0 to {count - 1}, for example "
-            f"channels={tuple(range(min(count, 3)))}."
-        )
-    return tuple(c % count for c in chosen)
-
-
-def _check_contrast(contrast: Any, count: int) -> NDArray[np.float64] | None:
-    if contrast is None:
-        return None
-    try:
-        pairs = np.atleast_2d(np.asarray(contrast, dtype=np.float64))
-    except (TypeError, ValueError):
-        pairs = np.empty((0, 0))
-    if pairs.shape not in ((1, 2), (count, 2)):
-        raise ImageError(
-            f"contrast={contrast!r} is neither one pair (low, high) nor one pair for "
-            f"each of the {count} chosen channel(s)."
-        )
-    if not (np.isfinite(pairs).all() and (pairs[:, 0] < pairs[:, 1]).all()):
-        raise ImageError(
-            f"contrast={contrast!r}: each pair is (low, high), finite, with low below "
-            "high."
-        )
-    return np.broadcast_to(pairs, (count, 2)).copy()
 
 
 def _spread_boxes(shape: tuple[int, int]) -> Iterator[Box]:

@@ -7,12 +7,14 @@ image.
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_clickseg.errors import ClickSegError, DatasetError, ImageError
+from napari_clickseg.memory import DENSE_PIXELS
 
 if TYPE_CHECKING:
     import os
@@ -69,7 +71,9 @@ def read_image(
 def read_labels(path: str | os.PathLike[str]) -> Any:
     """Read a label or mask file: (H, W) or (H, W, C) of integers or bool.
 
-    Palette images come as palette indices, bilevel images as bool.
+    Palette images come as palette indices, bilevel images as bool. A TIFF file of
+    more than 2**27 pixels comes as an array that is read by slicing, where zarr is
+    installed.
 
     Raises
     ------
@@ -80,7 +84,9 @@ def read_labels(path: str | os.PathLike[str]) -> Any:
     if not path.is_file():
         raise DatasetError(f"There is no mask file {path}. Check the path.")
     try:
-        array = np.asarray(_read(path, palette=True))
+        array: Any = _lazily(path)
+        if array is None:
+            array = np.asarray(_read(path, palette=True))
     except Exception as error:
         raise DatasetError(
             f"{path.name} cannot be read as a mask ({_short(error)}). "
@@ -144,6 +150,26 @@ def write_labels(path: str | os.PathLike[str], labels: NDArray[Any]) -> Path:
 
         tifffile.imwrite(path, data, compression="zlib")
     return path
+
+
+def _lazily(path: Path) -> Any:
+    """Return a large plane of a TIFF file as an array that is not read yet, or None."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return None
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        if len(series.shape) != 2 or series.size <= DENSE_PIXELS:
+            return None
+    try:
+        import zarr
+    except ImportError:
+        return None
+    store = tifffile.imread(path, aszarr=True, level=0)
+    array = zarr.open_array(store, mode="r")
+    weakref.finalize(array, store.close)
+    return array
 
 
 def _read(path: Path, *, palette: bool) -> NDArray[Any]:

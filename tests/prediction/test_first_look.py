@@ -198,6 +198,11 @@ def test_giant_image(settings: PredictionSettings) -> None:
     area = (answer.probability > 0.5).sum()
     assert area == pytest.approx(np.pi * 90**2, rel=0.05)
     assert array.most_pixels <= LARGEST**2
+    (notice,) = answer.notices
+    assert "100,000 x 100,000" in notice
+    assert "2,048 x 2,048" in notice
+    near = Box(69_500, 30_500, 70_500, 31_500)
+    answer = predictor.predict(source, [Click(70_000, 31_000)], visible=near)
     assert answer.notices == ()
 
 

@@ -217,7 +217,7 @@ def test_the_file_is_text_and_arrays_for_anyone_to_read(worked, tmp_path):
             if name.endswith(".npy"):
                 with archive.open(name) as member:
                     np.lib.format.read_array(member, allow_pickle=False)
-    assert text["version"] == 5
+    assert text["version"] == 6
     assert text["draft"]["clicks"][0]["row"] == 30
     assert text["stats"]["objects"] == 3
     assert text["image"]["shape"] == [40, 50]

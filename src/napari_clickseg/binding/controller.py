@@ -21,9 +21,12 @@ from napari_clickseg.binding.writing import (
     write_box,
     write_box_undoable,
 )
+from napari_clickseg.session.changes import PART
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+    from napari_clickseg.session import Change
 
 
 __all__ = ["Controller"]
@@ -56,26 +59,43 @@ class Controller(Jobs):
         change = report.change
         if change is not None and change.bbox is not None:
             with self._quietly():
-                if here and (
-                    (
-                        self.mask_layer is None
-                        and change.mask is not None
-                        and change.mask.any()
-                    )
-                    or (self.objects_layer is None and change.labels is not None)
-                ):
-                    self.make_ready()  # a layer was deleted
-                if here and change.mask is not None and self.mask_layer is not None:
-                    write_box(self.mask_layer, report.plane, change.bbox, change.mask)
-                objects = context.layer(OBJECTS)
-                if change.labels is not None and objects is not None:
-                    write_box_undoable(
-                        objects, report.plane, change.bbox, change.labels
-                    )
+                for part in change.boxes:
+                    self._write(context, report.plane, part, here=here)
+                if change.parts:
+                    self._draw(context)
         if here:
             self._show_marks()
         self.changed.emit()
         self.keep_on_disk(context.engine, report)
+
+    def _write(
+        self, context: Context[Engine], plane: Plane, change: Change, *, here: bool
+    ) -> None:
+        """Put what changed in one box into the layers."""
+        if change.bbox is None:
+            return
+        missing = self.mask_layer is None and change.mask is not None
+        if here and (
+            (missing and change.mask is not None and change.mask.any())
+            or (self.objects_layer is None and change.labels is not None)
+        ):
+            self.make_ready()  # a layer was deleted
+        several = change.kind == PART  # drawn together
+        if here and change.mask is not None and self.mask_layer is not None:
+            write_box(
+                self.mask_layer, plane, change.bbox, change.mask, refresh=not several
+            )
+        objects = context.layer(OBJECTS)
+        if change.labels is not None and objects is not None:
+            if several:
+                write_box(objects, plane, change.bbox, change.labels, refresh=False)
+            else:
+                write_box_undoable(objects, plane, change.bbox, change.labels)
+
+    def _draw(self, context: Context[Engine]) -> None:
+        for layer in (self.mask_layer, context.layer(OBJECTS)):
+            if layer is not None:
+                layer.refresh(extent=False, highlight=False)
 
     def work_there(self, plane: Plane) -> Callable[[], bool]:
         """Return what says, in the worker, that there are objects already."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from napari_clickseg.binding.lazy_labels import LazyLabels
 from napari_clickseg.binding.marking import mark_of
 from napari_clickseg.binding.plane_engine import PlaneEngine, plane_source
 from napari_clickseg.binding.planes import Plane, PlaneImage
@@ -17,14 +17,17 @@ from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
 from napari_clickseg.image import ImageSource
+from napari_clickseg.plane_view import PlaneView
 from napari_clickseg.session import (
     PROPOSER,
     Change,
     ClickSession,
     Overlap,
     SessionStats,
+    differences,
 )
 from napari_clickseg.session.base import stats_of
+from napari_clickseg.session.in_blocks import differing_blocks
 from napari_clickseg.session.recovering import Recovered
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ class Engine(PlaneEngine[ClickSession]):
         plane: Plane,
         image: PlaneImage,
         options: Options,
-        labels: Callable[[], NDArray[Any]] | None,
+        labels: Callable[[], Any] | None,
         others: Any = None,
     ) -> Report:
         """Begin with a plane, unless it is open already.
@@ -143,40 +146,46 @@ class Engine(PlaneEngine[ClickSession]):
         change = session.add_proposals(found, first=first)
         return self._report(plane, change, options)
 
-    def set_mask(self, plane: Plane, options: Options, mask: NDArray[Any]) -> Report:
+    def set_mask(self, plane: Plane, options: Options, mask: Any) -> Report:
         """Take over what was painted into the live mask."""
-        session = self._session(plane)
-        painted = mask != 0
-        box = Box.around(session.mask != painted)
-        change = None if box.empty else session.set_mask(painted[box.slices], box=box)
+        session, change = self._session(plane), None
+        for box, block in differing_blocks(mask, session.mask):
+            change = session.set_mask(block != 0, box=box)
         return self._report(plane, change, options)
 
-    def set_labels(
-        self, plane: Plane, options: Options, labels: NDArray[Any]
-    ) -> Report:
+    def set_labels(self, plane: Plane, options: Options, labels: Any) -> Report:
         """Take over what was painted into the objects."""
-        session = self._session(plane)
-        box = Box.around(session.labels != labels)
-        change = None if box.empty else session.set_labels(labels[box.slices], box=box)
+        session, change = self._session(plane), None
+        for box, block in differing_blocks(labels, session.labels):
+            change = session.set_labels(block, box=box)
         return self._report(plane, change, options)
 
     def clear_labels(self, plane: Plane, options: Options) -> Report:
         """Forget the objects of a plane, as their layer is gone."""
-        session = self._session(plane)
-        return self.set_labels(plane, options, np.zeros(session.shape, np.int32))
+        shape = self._session(plane).shape
+        empty = PlaneView(Box.of_shape(shape), (), np.int32)
+        return self.set_labels(plane, options, empty)
 
     # -------------------------------------------------------------------- reading
 
     def whole(self, plane: Plane, options: Options, *, labels: bool = True) -> Report:
         """Report all of the plane as changed: for layers that were made anew."""
         session = self._session(plane)
-        box = Box.of_shape(session.shape)
+        state = session.state
+        found = differences.whole(
+            session.shape,
+            session.mask_of(state.draft),
+            state.objects if labels else None,
+        )
         change = replace(
             session.change,
             kind="whole",
-            bbox=box,
-            mask=session.mask,
-            labels=session.labels if labels else None,
+            bbox=found.box,
+            mask=found.mask,
+            labels=found.labels,
+            parts=tuple(
+                Change.part(part.box, part.mask, part.labels) for part in found.parts
+            ),
             notices=(),
             label=None,
         )
@@ -243,7 +252,8 @@ class Engine(PlaneEngine[ClickSession]):
         """Look once what ids there are on planes that are not open."""
         if self._floor is None and labels is not None:
             small = getattr(labels, "nbytes", LARGE) < LARGE
-            self._floor = int(np.asarray(labels).max(initial=0)) if small else 0
+            known = small or isinstance(labels, LazyLabels)
+            self._floor = int(labels.max(initial=0)) if known else 0
 
     def _next_label(self) -> int:
         """Return the id after the highest one of all planes."""

@@ -25,6 +25,7 @@ from napari_clickseg.binding.planes import (
 )
 from napari_clickseg.binding.points import ClickPoints
 from napari_clickseg.errors import ClickSegError, ImageError
+from napari_clickseg.memory import DENSE_PIXELS
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -90,6 +91,15 @@ class ImageStage(Hooks):
         """Whether the image is still in the viewer (which may be closing)."""
         viewer = self._viewer()
         return viewer is not None and self.image_layer in viewer.layers
+
+    @property
+    def large(self) -> bool:
+        """Whether the plane is too large for planes of labels and the like."""
+        image, plane = self.image_layer, self.plane
+        if image is None or plane is None:
+            return False
+        height, width = plane.shape_in(data_shape(image))
+        return height * width > DENSE_PIXELS
 
     # -------------------------------------------------------------------- choosing
 

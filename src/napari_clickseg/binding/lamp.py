@@ -13,6 +13,7 @@ from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.planes import (
     Plane,
     plane_image,
+    shown_gamma,
     shown_range,
     visible_box,
 )
@@ -157,7 +158,7 @@ class Lamp:
         clicks = self._clicks()
         layers = [image] if clicks is None else clicks.channel_layers(image)
         model = "" if clicks is None else clicks.model_choice.name
-        ranges = tuple(shown_range(layer) for layer in layers)
+        ranges = tuple((*shown_range(each), shown_gamma(each)) for each in layers)
         return Shown(plane, model, tuple(map(id, layers)), ranges)
 
     def known(self, image: Image, shown: Shown) -> Preparation | None:
@@ -169,6 +170,7 @@ class Lamp:
         if image not in self._known:
             image.events.data.connect(self._data_changed)
             image.events.contrast_limits.connect(self._contrast_changed)
+            image.events.gamma.connect(self._contrast_changed)
         self._known.setdefault(image, {})[shown] = found
 
     def forget(self) -> None:

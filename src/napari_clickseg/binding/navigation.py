@@ -10,6 +10,8 @@ from psygnal import Signal
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
 from napari_clickseg.binding.hooks import camera_of, canvas_size
+from napari_clickseg.binding.labels_plane import LabelsPlane
+from napari_clickseg.binding.planes import full_data
 from napari_clickseg.binding.writing import layer_plane, read_box
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
@@ -141,17 +143,27 @@ class Navigation(Controller):
     def export_objects_to(self, path: str) -> None:
         """Write the objects of the plane as the ending of the name says."""
         layer, plane = self.objects_layer, self.plane
+        report = self.report
+        objects = {} if report is None else report.objects
+        classes = {label: each.category for label, each in objects.items()}
 
         def write() -> str:
             if layer is None or plane is None:
                 raise SessionError("There is no object yet: click one, then press N.")
-            report = self.report
-            objects = {} if report is None else report.objects
-            classes = {label: each.category for label, each in objects.items()}
-            written = save_objects(path, read_box(layer, plane), classes=classes)
+            written = save_objects(path, labels, classes=classes)
             return f"Objects written to {', '.join(str(each) for each in written)}."
 
-        self._guarded(lambda: self.say(write()))
+        def done(job: Job) -> None:
+            if job.error is not None:
+                self.failed(job.error)
+            else:
+                self.say(job.value)
+
+        labels = None if layer is None or plane is None else read_box(layer, plane)
+        if isinstance(labels, LabelsPlane):  # takes a while
+            self.background(write, done)
+        else:
+            self._guarded(lambda: self.say(write()))
 
     def import_objects_from(self, path: str) -> None:
         """Take objects of the plane from a file, in the place of what is there."""
@@ -179,10 +191,11 @@ class Navigation(Controller):
         layer, plane = self.image_layer, self.plane
         if layer is None or plane is None or self.use_channels:
             return "image"
+        level = "[0]" if layer.multiscale else ""
         if plane.ndim == 2:
-            return f"viewer.layers[{layer.name!r}].data"
+            return f"viewer.layers[{layer.name!r}].data{level}"
         at = (":" if a in plane.axes else str(i) for a, i in enumerate(plane.fixed))
-        return f"viewer.layers[{layer.name!r}].data[{', '.join(at)}]"
+        return f"viewer.layers[{layer.name!r}].data{level}[{', '.join(at)}]"
 
     def _act_next_object(self) -> None:
         self._step_object(1)
@@ -302,12 +315,12 @@ class Navigation(Controller):
             return None
         place = image.world_to_data(self.viewer.cursor.position)
         row, col = (int(np.round(value)) for value in plane.to_plane(place))
-        theirs = layer_plane(objects, plane)
-        height, width = theirs.shape_in(objects.data.shape)
+        data, theirs = full_data(objects), layer_plane(objects, plane)
+        height, width = theirs.shape_in(data.shape)
         if not (0 <= row < height and 0 <= col < width):
             return None
         whole = theirs.to_data((row, col))
-        label = int(np.asarray(objects.data[tuple(int(v) for v in whole)]))
+        label = int(np.asarray(data[tuple(int(v) for v in whole)]))
         report = self.report
         known = report is not None and label in report.boxes
         return label if known or (label and report is None) else None

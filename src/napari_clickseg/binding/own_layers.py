@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_clickseg.binding.lazy_labels import LazyLabels, label_levels, plane_axes
 from napari_clickseg.binding.planes import data_shape
 from napari_clickseg.binding.points import new_points_keywords
 from napari_clickseg.errors import MaskError
+from napari_clickseg.memory import DENSE_PIXELS, check_room, fits
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,6 +26,7 @@ __all__ = [
     "add_objects",
     "add_points",
     "check_objects",
+    "empty_labels",
     "follow_grid",
     "grid_of",
     "image_layers",
@@ -84,11 +88,11 @@ def add_mask(viewer: ViewerModel, image: Image) -> Labels:
     # same, but napari compiles code for it, which takes a second.)
     one_color = CyclicLabelColormap(colors=["transparent", MASK_COLOR])
     layer = viewer.add_labels(
-        zeros_like_image(image, np.uint8),
         name=MASK,
         metadata={MARK: MASK},
         opacity=0.5,
         colormap=one_color,
+        **empty_labels(image, np.uint8),
         **grid_of(image),
     )
     layer.selected_label = 1
@@ -99,10 +103,10 @@ def add_mask(viewer: ViewerModel, image: Image) -> Labels:
 def add_objects(viewer: ViewerModel, image: Image) -> Labels:
     """Add the empty layer for committed objects."""
     return viewer.add_labels(
-        zeros_like_image(image, np.int32),
         name=f"{OBJECTS} of {image.name}",
         metadata={MARK: OBJECTS},
         opacity=0.45,
+        **empty_labels(image, np.int32),
         **grid_of(image),
     )
 
@@ -152,9 +156,34 @@ def grid_of(image: Image) -> dict[str, Any]:
     return {name: getattr(image, name) for name in names}
 
 
-def zeros_like_image(image: Image, dtype: Any) -> Any:
-    """Return zeros of the image's shape; pages nobody writes to cost no memory."""
+def empty_labels(image: Image, dtype: Any) -> dict[str, Any]:
+    """Return labels of the image's shape, as keywords of ``viewer.add_labels``.
+
+    Planes of more than 2**27 pixels, which napari draws from levels of detail only, and
+    stacks that would not fit, take memory only where something is written.
+    """
     shape = data_shape(image)
+    dtype = np.dtype(dtype)
+    axes = plane_axes(shape)
+    if shape[axes[0]] * shape[axes[1]] > DENSE_PIXELS:
+        return {"data": label_levels(shape, dtype), "multiscale": True}
+    if not fits(math.prod(shape), dtype.itemsize):
+        return {"data": LazyLabels(shape, dtype)}
+    return {"data": zeros_like_image(image, dtype)}
+
+
+def zeros_like_image(image: Image, dtype: Any) -> Any:
+    """Return zeros of the image's shape; pages nobody writes to cost no memory.
+
+    Raises
+    ------
+    MaskError
+        If they would not fit, with the number of pixels that would.
+    """
+    shape, dtype = data_shape(image), np.dtype(dtype)
+    instead = "Crop the image, or work on a smaller version of it."
+    what = "A map of the whole image"
+    check_room(what, math.prod(shape), dtype.itemsize, MaskError, instead, share=1.0)
     try:
         return np.zeros(shape, dtype)
     except MemoryError:

@@ -41,7 +41,7 @@ class PlaneEngine(Generic[S]):
         self._sessions: dict[Plane, S] = {}
         self._models: dict[Plane, Any] = {}
         self._shown: dict[Plane, Any] = {}
-        #: Planes as they were shown last, and with which contrast.
+        #: Planes as they were shown last, and how.
         self._sources: dict[Plane, tuple[Any, ImageSource]] = {}
         #: Planes that no session can work on, and why.
         self._refused: dict[Plane, ClickSegError] = {}
@@ -55,10 +55,10 @@ class PlaneEngine(Generic[S]):
     def show(self, plane: Plane, image: PlaneImage, options: Any) -> Any:
         """Look at the plane with the contrast that it has now on screen."""
         session = self._session(plane)
-        if self._shown[plane] != image.contrast:
-            session.set_contrast(image.contrast)
-            self._shown[plane] = image.contrast
-            self._sources[plane] = image.contrast, session.image
+        if self._shown[plane] != image.look:
+            session.set_contrast(image.contrast, gamma=image.gamma)
+            self._shown[plane] = image.look
+            self._sources[plane] = image.look, session.image
         return self._report(plane, None, options)
 
     def source(self, plane: Plane, image: PlaneImage) -> ImageSource:
@@ -67,8 +67,8 @@ class PlaneEngine(Generic[S]):
         What is prepared is thus known to the clicks without a look at its pixels.
         """
         known = self._sources.get(plane)
-        if known is None or known[0] != image.contrast:
-            known = self._sources[plane] = image.contrast, plane_source(image)
+        if known is None or known[0] != image.look:
+            known = self._sources[plane] = image.look, plane_source(image)
         return known[1]
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class PlaneEngine(Generic[S]):
         if self.keeps:
             session.keep_journal()
         self._sessions[plane] = session
-        self._shown[plane] = image.contrast
+        self._shown[plane] = image.look
 
     def _session(self, plane: Plane) -> S:
         if plane in self._refused:
@@ -260,4 +260,10 @@ def _stop_journals(sessions: dict[Plane, Any]) -> None:
 def plane_source(image: PlaneImage) -> ImageSource:
     """Return a plane as sessions read it."""
     axis = len(image.array.shape) - 1 if image.colour else None
-    return ImageSource(image.array, contrast=image.contrast, channel_axis=axis)
+    return ImageSource(
+        image.array,
+        contrast=image.contrast,
+        gamma=image.gamma,
+        channel_axis=axis,
+        coarser=image.coarser,
+    )

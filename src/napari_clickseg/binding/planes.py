@@ -27,7 +27,9 @@ __all__ = [
     "PlaneImage",
     "data_shape",
     "displayed_plane",
+    "full_data",
     "plane_image",
+    "shown_gamma",
     "shown_range",
     "visible_box",
 ]
@@ -135,6 +137,11 @@ class PlaneImage:
         As :class:`napari_clickseg.image.ImageSource` takes it.
     colour : bool
         Whether the last axis holds colours or channels.
+    gamma : float or tuple of float
+        Of each layer, as on screen.
+    coarser : tuple of array
+        The same with fewer pixels, the finest first, for windows that are far larger
+        than what a network looks at.
     """
 
     array: Any
@@ -142,6 +149,13 @@ class PlaneImage:
     colour: bool
     shape: tuple[int, int]
     name: str = field(default="", compare=False)
+    coarser: tuple[Any, ...] = field(default=(), compare=False)
+    gamma: Any = 1.0
+
+    @property
+    def look(self) -> tuple[Any, Any]:
+        """How it is shown: contrast and gamma."""
+        return self.contrast, self.gamma
 
 
 def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
@@ -162,19 +176,28 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
     first = layers[0]
     shape = plane.shape_in(data_shape(first))
     if len(layers) == 1:
-        array = _cut(_full_data(first), plane, colour=first.rgb)
+        array, *coarser = _levels(first, plane)
         contrast: Any = shown_range(first)
-        return PlaneImage(array, contrast, bool(first.rgb), shape, first.name)
+        return PlaneImage(
+            array,
+            contrast,
+            bool(first.rgb),
+            shape,
+            first.name,
+            tuple(coarser),
+            shown_gamma(first),
+        )
     for layer in layers:
         if layer.rgb or data_shape(layer) != data_shape(first):
             raise ImageError(
                 f"'{layer.name}' cannot be a channel beside '{first.name}': channels "
                 "are grey images of one shape. Hide it, or use one image alone."
             )
-    stack = _Stack([_cut(_full_data(layer), plane, colour=False) for layer in layers])
+    stack, *coarser = _stacked([_levels(layer, plane) for layer in layers])
     names = " + ".join(layer.name for layer in layers)
     limits = [shown_range(layer) for layer in layers]
-    return PlaneImage(stack, limits, True, shape, names)
+    gammas = tuple(shown_gamma(layer) for layer in layers)
+    return PlaneImage(stack, limits, True, shape, names, tuple(coarser), gammas)
 
 
 def visible_box(layer: Image, plane: Plane) -> Box | None:
@@ -235,13 +258,47 @@ def _cut(data: Any, plane: Plane, colour: bool) -> Any:
     return _LazyPlane(data, plane, colour)
 
 
-def _full_data(layer: Layer) -> Any:
+def _levels(layer: Image, plane: Plane) -> list[Any]:
+    """Return the plane in full resolution, then its coarser levels."""
+    if not getattr(layer, "multiscale", False):
+        return [_cut(layer.data, plane, colour=layer.rgb)]
+    full, finest, *rest = data_shape(layer), *layer.data
+    return [
+        _cut(finest, plane, colour=layer.rgb),
+        *(
+            _LazyPlane(level, _plane_at(plane, full, level.shape), bool(layer.rgb))
+            for level in rest
+        ),
+    ]
+
+
+def _plane_at(plane: Plane, full: Sequence[int], shape: Sequence[int]) -> Plane:
+    """Return a plane in a coarser level, of which other axes may be coarser, too."""
+    fixed = tuple(
+        at if at < 0 else min(int(at * shape[axis] / full[axis]), int(shape[axis]) - 1)
+        for axis, at in enumerate(plane.fixed)
+    )
+    return Plane(plane.axes, fixed)
+
+
+def _stacked(layers: Sequence[Sequence[Any]]) -> list[_Stack]:
+    """Return channels level by level, as far as their levels are of the same shapes."""
+    found = []
+    for planes in zip(*layers, strict=False):
+        if any(plane.shape != planes[0].shape for plane in planes):
+            break
+        found.append(_Stack(planes))
+    return found
+
+
+def full_data(layer: Layer) -> Any:
+    """Return the data of a layer in full resolution."""
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
 def data_shape(layer: Layer) -> tuple[int, ...]:
     """Shape of the data without the colours of an RGB image."""
-    shape = tuple(int(n) for n in _full_data(layer).shape)
+    shape = tuple(int(n) for n in full_data(layer).shape)
     return shape[: layer.ndim]
 
 
@@ -253,7 +310,12 @@ def shown_range(layer: Image) -> tuple[float, float]:
     if not layer.rgb:
         low, high = layer.contrast_limits
         return float(low), float(high)
-    dtype = np.dtype(_full_data(layer).dtype)
+    dtype = np.dtype(full_data(layer).dtype)
     if dtype.kind in "iu":
         return 0.0, float(np.iinfo(dtype).max)
     return 0.0, 1.0
+
+
+def shown_gamma(layer: Image) -> float:
+    """Return the exponent of values on screen; napari has none for RGB."""
+    return 1.0 if layer.rgb else float(layer.gamma)

@@ -67,7 +67,7 @@ class Proposing:
         return self._search is not None
 
     def start(self, **wishes: Any) -> None:
-        """Look for objects on the plane on screen.
+        """Look for objects on the plane on screen; of a large image, in what is shown.
 
         Parameters
         ----------
@@ -88,8 +88,11 @@ class Proposing:
             wishes.setdefault("diameter", self.diameter)
         clicks.make_ready()
         context, plane = clicks.opened()
+        options = clicks.current_options()
+        if clicks.large and options.visible is not None:
+            wishes.setdefault("within", options.visible)  # all of it would not fit
         self.outcome = self.error = None
-        self._search = _Search(context, plane, clicks.current_options(), wishes)
+        self._search = _Search(context, plane, options, wishes)
         clicks.tell_busy(LOOKING, None)
         clicks.changed.emit()
         self.advance()

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.binding.planes import Plane
+from napari_clickseg.binding.labels_plane import LabelsPlane
+from napari_clickseg.binding.lazy_labels import LazyLabels
+from napari_clickseg.binding.planes import Plane, full_data
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
+from napari_clickseg.memory import DENSE_PIXELS
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -34,22 +37,40 @@ __all__ = [
 HISTORY_LIMIT = 1_000_000
 
 
-def read_box(layer: Labels, plane: Plane, box: Box | None = None) -> NDArray[Any]:
-    """Return the labels of a plane (or a box of it) as a new array."""
-    return np.array(_level(layer)[layer_plane(layer, plane).indexer(box)])
+def read_box(layer: Labels, plane: Plane, box: Box | None = None) -> Any:
+    """Return the labels of a plane (or a box of it) as a new array.
+
+    A whole plane that is too large to be one array comes as a
+    :class:`~napari_clickseg.binding.labels_plane.LabelsPlane`.
+    """
+    if box is None:
+        return box_reader(layer, plane)()
+    return np.array(full_data(layer)[layer_plane(layer, plane).indexer(box)])
 
 
-def box_reader(layer: Labels, plane: Plane) -> Callable[[], NDArray[Any]]:
+def box_reader(layer: Labels, plane: Plane) -> Callable[[], Any]:
     """Return what reads the labels of a plane later, in any thread.
 
     A whole plane of a large image takes longer to copy than a window may stand
-    still. The function holds the array, not the layer.
+    still. The function holds the array, not the layer. What it returns is no array
+    where the plane is too large for one, see :func:`read_box`.
     """
-    data, key = _level(layer), layer_plane(layer, plane).indexer()
+    data, plane = full_data(layer), layer_plane(layer, plane)
+    key = plane.indexer()
+    height, width = plane.shape_in(data.shape)
+    if height * width > DENSE_PIXELS or isinstance(data, LazyLabels):
+        return lambda: LabelsPlane(data, key)
     return lambda: np.array(data[key])
 
 
-def write_box(layer: Labels, plane: Plane, box: Box, values: NDArray[Any]) -> None:
+def write_box(
+    layer: Labels,
+    plane: Plane,
+    box: Box,
+    values: NDArray[Any],
+    *,
+    refresh: bool = True,
+) -> None:
     """Put ``values`` into a box of a plane, past the layer's own undo.
 
     Parameters
@@ -60,13 +81,15 @@ def write_box(layer: Labels, plane: Plane, box: Box, values: NDArray[Any]) -> No
         Where; the box lies inside the plane.
     values : array, shape of ``box``
         Bool or integer, converted to the layer's type.
+    refresh : bool
+        Draw it; otherwise the caller does, after the last of many boxes.
     """
     if box.empty:
         return
     data, plane = _writable(layer), layer_plane(layer, plane)
     key = plane.indexer(box)
     data[key] = values.astype(data.dtype, copy=False)
-    if not _refresh_part(layer, plane, box):
+    if refresh and not _refresh_part(layer, plane, box):
         layer.refresh(extent=False, highlight=False)
 
 
@@ -75,21 +98,25 @@ def write_box_undoable(
 ) -> None:
     """Like :func:`write_box`, and napari's own undo can take it back.
 
-    Changes of a million pixels and more are written without that.
+    Changes of a million pixels and more are written without that, and so is all in
+    layers with levels of detail, which napari does not edit.
     """
     if box.empty:
         return
-    data, plane = _writable(layer), layer_plane(layer, plane)
-    changed = np.nonzero(np.asarray(data[plane.indexer(box)]) != values)
+    if layer.multiscale:
+        write_box(layer, plane, box, values)
+        return
+    data, theirs = _writable(layer), layer_plane(layer, plane)
+    changed = np.nonzero(np.asarray(data[theirs.indexer(box)]) != values)
     if changed[0].size > HISTORY_LIMIT:
         write_box(layer, plane, box, values)
     elif changed[0].size:
         inside = dict(
-            zip(plane.axes, (changed[0] + box.top, changed[1] + box.left), strict=True)
+            zip(theirs.axes, (changed[0] + box.top, changed[1] + box.left), strict=True)
         )
         indices = tuple(
             inside[axis] if axis in inside else np.full(changed[0].size, i)
-            for axis, i in enumerate(plane.fixed)
+            for axis, i in enumerate(theirs.fixed)
         )
         layer.data_setitem(indices, values[changed].astype(data.dtype))
 
@@ -126,12 +153,8 @@ def label_check(layer: Labels) -> Callable[[int], None]:
     return check
 
 
-def _level(layer: Labels) -> Any:
-    return layer.data[0] if layer.multiscale else layer.data
-
-
 def _writable(layer: Labels) -> Any:
-    data = _level(layer)
+    data = full_data(layer)
     readonly = isinstance(data, np.ndarray) and not data.flags.writeable
     if readonly or type(data).__module__.startswith("dask."):
         raise MaskError(

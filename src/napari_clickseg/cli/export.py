@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from napari_clickseg.cli.common import check_choice
@@ -64,6 +63,7 @@ def export(
     check_choice(shapes, ("rle", "polygons"), "--shapes")
     from napari_clickseg.errors import ExportError
     from napari_clickseg.exporting import load_objects, save_objects
+    from napari_clickseg.label_blocks import masks_of
     from napari_clickseg.session.effort import save_effort
 
     if source.suffix in (".clickseg", ".journal"):
@@ -93,5 +93,5 @@ def export(
         if file_name is not None:
             options["file_name"] = file_name
     written = save_objects(target, labels, spacing=spacing, classes=classes, **options)
-    count = np.count_nonzero(np.unique(labels))
+    count = len(masks_of(labels))
     typer.echo(f"{count} objects -> {', '.join(str(path) for path in written)}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clickseg.encoding.prepared_store import PreparedStore
-from napari_clickseg.encoding.windows import Window, side_of, windows_of
+from napari_clickseg.encoding.windows import Window, check_count, side_of, windows_of
 from napari_clickseg.encoding.with_store import WithStore
 from napari_clickseg.errors import Cancelled, ModelError
 
@@ -68,7 +68,8 @@ class Preparation:
     Raises
     ------
     ModelError
-        If the model does not encode images apart from the clicks.
+        If the model does not encode images apart from the clicks, or the image has
+        too many windows.
 
     Notes
     -----
@@ -85,6 +86,7 @@ class Preparation:
                 "bring little. Choose a model that encodes once, such as an "
                 "InterFormer."
             )
+        check_count(image.shape, side_of(model))
         self.model, self.image = model, image
         self.windows: tuple[Window, ...] = tuple(
             windows_of(image.shape, side_of(model), tiles=True, flip=flip)

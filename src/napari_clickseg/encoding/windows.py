@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import SettingsError
+from napari_clickseg.errors import ModelError, SettingsError
 from napari_clickseg.prediction import tiles as pyramid
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.prediction.views import Size
 
+#: An image with more windows is not prepared.
+MOST_WINDOWS = 100_000
 #: Longest side of a window for models that do not say: InterFormer's training.
 SIDE = 512
 
@@ -72,6 +74,32 @@ def prepared_settings(
         max_size=side,
         flip=flip,
     )
+
+
+def check_count(shape: Size, side: int) -> None:
+    """Refuse an image with more windows than can be kept in a list.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of the image.
+    side : int
+        Longest side of a window.
+
+    Raises
+    ------
+    ModelError
+        With the size that would do.
+    """
+    # Tiles of the finest level overlap by half; coarser ones add a third.
+    about = 4 / 3 * 4 * shape[0] * shape[1] / side**2
+    if about > MOST_WINDOWS:
+        most = int((MOST_WINDOWS * 3 / 16) ** 0.5 * side)
+        raise ModelError(
+            f"An image of {shape[0]:,} x {shape[1]:,} pixels has about {about:,.0f} "
+            f"windows to prepare; {MOST_WINDOWS:,} can be, as of {most:,} x {most:,} "
+            "pixels. Click without preparing: each click then encodes what it needs."
+        )
 
 
 def windows_of(

@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg import __version__
+from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ExportError, MissingPackageError
 from napari_clickseg.exporting.outlines import outlines
 from napari_clickseg.exporting.writing import check_suffix, replacing
+from napari_clickseg.label_blocks import is_large, joined, masks_of
+from napari_clickseg.memory import check_room
 
 __all__ = ["load_coco", "save_coco"]
 
+#: pycocotools counts pixels with 32 bits.
+_MOST_RUNS = 2**32
 Shapes = Literal["rle", "polygons"]
 
 
@@ -63,36 +68,43 @@ def save_coco(
         If pycocotools is not installed.
     """
     target = check_suffix(path, (".json",), "COCO's JSON")
-    plane = as_plane(labels)
-    tools = _tools()
+    plane: Any = labels if is_large(labels) else as_plane(labels)
+    tools, height, width = _tools(), int(plane.shape[0]), int(plane.shape[1])
+    if shapes == "rle" and height * width >= _MOST_RUNS:
+        raise ExportError(
+            f"COCO's run lengths count up to {_MOST_RUNS:,} pixels, this image has "
+            f"{height:,} x {width:,}. Write polygons (shapes='polygons'), or GeoJSON."
+        )
     rings = dict(outlines(plane)) if shapes == "polygons" else {}
-    labels_there = [int(n) for n in np.unique(plane) if n]
-    names = {n: (classes or {}).get(n) or category for n in labels_there}
+    masks = masks_of(plane)
+    names = {n: (classes or {}).get(n) or category for n in masks}
     numbers = category_numbers(names.values() or [category])
     annotations = []
-    for label in labels_there:
-        mask = np.asfortranarray(plane == label, np.uint8)
-        packed = tools.encode(mask)
-        shape: Any = {**packed, "counts": packed["counts"].decode("ascii")}
+    for label, parts in masks.items():
+        box, mask = joined(parts)
         if shapes == "polygons":
             if any(holes for _, holes in rings[label]):
                 raise ExportError(
                     f"Object {label} has a hole, which COCO's polygons cannot hold. "
                     "Write run lengths (shapes='rle'), or GeoJSON."
                 )
-            shape = [_flat(outer) for outer, _ in rings[label]]
+            shape: Any = [_flat(outer) for outer, _ in rings[label]]
+        else:
+            counts = _runs(mask, box, (height, width))
+            given = {"counts": counts, "size": [height, width]}
+            packed = tools.frPyObjects(given, height, width)
+            shape = {**packed, "counts": packed["counts"].decode("ascii")}
         annotations.append(
             {
                 "id": label,
                 "image_id": 1,
                 "category_id": numbers[names[label]],
                 "segmentation": shape,
-                "area": float(tools.area(packed)),
-                "bbox": [float(v) for v in tools.toBbox(packed)],
+                "area": float(np.count_nonzero(mask)),
+                "bbox": [float(v) for v in (box.left, box.top, *box.shape[::-1])],
                 "iscrowd": 0,
             }
         )
-    height, width = plane.shape
     image = {"id": 1, "file_name": file_name, "height": height, "width": width}
     content = {
         "info": {"description": f"napari-clickseg {__version__}"},
@@ -150,6 +162,13 @@ def load_coco(path: str | os.PathLike[str], image: int | None = None) -> NDArray
         ids = [int(each["id"]) for each in mine]
         if len(set(ids)) < len(ids) or min(ids, default=1) < 1:
             ids = list(range(1, len(mine) + 1))
+        check_room(
+            "The labels",
+            shape[0] * shape[1],
+            4,
+            ExportError,
+            "Read them from OME-Zarr (.zarr) or TIFF, which are read part by part.",
+        )
         labels = np.zeros(shape, np.int32)
         for label, each in zip(ids, mine, strict=True):
             labels[_drawn(each["segmentation"], shape, tools)] = label
@@ -180,6 +199,34 @@ def as_plane(labels: Any) -> NDArray[np.int32]:
     if plane.size and (plane.min() < 0 or plane.max() > np.iinfo(np.int32).max):
         raise ExportError("Labels go from 0 to 2147483647. Renumber them first.")
     return plane.astype(np.int32)
+
+
+def _runs(mask: NDArray[np.bool_], box: Box, shape: tuple[int, int]) -> list[int]:
+    """Return the lengths of runs down the columns of the whole image, 0 first."""
+    columns = np.pad(mask, ((1, 1), (0, 0))).astype(np.int8)
+    steps = np.diff(columns, axis=0).T  # one row for each column of the mask
+    at = np.arange(box.left, box.right, dtype=np.int64) * shape[0] + box.top
+    col, row = np.nonzero(steps == 1)
+    starts = at[col] + row
+    col, row = np.nonzero(steps == -1)
+    edges = np.stack([starts, at[col] + row], axis=1).ravel()
+    edges = np.concatenate([[0], edges, [shape[0] * shape[1]]])
+    lengths = [int(n) for n in np.diff(edges)]
+    return _without_gaps(lengths)
+
+
+def _without_gaps(lengths: list[int]) -> list[int]:
+    """Join runs with nothing in between: from the foot of a column to the next head."""
+    out = lengths[:1]
+    for number, length in enumerate(lengths[1:], start=1):
+        if length == 0 and number < len(lengths) - 1:
+            out.append(-1)  # joined with the one that follows
+        elif out[-1] == -1:
+            out.pop()
+            out[-1] += length
+        else:
+            out.append(length)
+    return out[:-1] if out[-1] == 0 else out
 
 
 def _drawn(given: Any, shape: tuple[int, int], tools: Any) -> NDArray[np.bool_]:

@@ -16,9 +16,15 @@ from napari_clickseg.errors import ExportError
 from napari_clickseg.exporting.coco import as_plane
 from napari_clickseg.exporting.outlines import Polygon, outlines
 from napari_clickseg.exporting.writing import check_suffix, replacing
+from napari_clickseg.label_blocks import is_large
+from napari_clickseg.memory import check_room
 
 __all__ = ["load_geojson", "save_geojson"]
 
+#: What to do with labels that do not fit into memory.
+INSTEAD = (
+    "Read them from OME-Zarr (.zarr) or TIFF instead, which are read part by part."
+)
 #: No coordinate of a file may be farther out.
 _LARGEST = 2**31
 
@@ -68,7 +74,9 @@ def save_geojson(
                 "measurements": {"label": label},
             },
         }
-        for label, polygons in outlines(as_plane(labels))
+        for label, polygons in outlines(
+            labels if is_large(labels) else as_plane(labels)
+        )
     ]
     with replacing(target) as (file,):
         content = {"type": "FeatureCollection", "features": features}
@@ -106,6 +114,7 @@ def load_geojson(
         labels = [_label(each) for each in content]
         if len({n for n in labels if n > 0}) < len(labels):
             labels = list(range(1, len(content) + 1))
+        check_room("The labels", shape[0] * shape[1], 4, ExportError, INSTEAD)
         out = np.zeros(shape, np.int32)
         for label, each in zip(labels, content, strict=True):
             geometry = each["geometry"]
@@ -116,6 +125,8 @@ def load_geojson(
                 raise ValueError(f"a {geometry['type']}, which has no inside")
             for rings in polygons:
                 _draw(out, rings, label)
+    except ExportError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(
             f"{path} cannot be read as GeoJSON of polygons ({type(error).__name__}: "

@@ -15,11 +15,14 @@ from napari_clickseg.errors import ClickSegError, ExportError
 from napari_clickseg.exporting import png
 from napari_clickseg.exporting.coco import as_plane, load_coco, save_coco
 from napari_clickseg.exporting.geojson import load_geojson, save_geojson
+from napari_clickseg.exporting.large import check_large, smallest_type, write_tiled
 from napari_clickseg.exporting.table import save_table
-from napari_clickseg.exporting.tiff import Spacing, write_tiff
+from napari_clickseg.exporting.tiff import Spacing, resolution_tags, write_tiff
 from napari_clickseg.exporting.writing import PNG, TIFF, replacing
 from napari_clickseg.exporting.zarr_labels import load_zarr_labels, save_zarr_labels
 from napari_clickseg.imagefiles import read_labels
+from napari_clickseg.label_blocks import is_large
+from napari_clickseg.memory import DENSE_PIXELS
 
 __all__ = ["OBJECT_SUFFIXES", "load_objects", "save_objects"]
 
@@ -47,7 +50,9 @@ def save_objects(
         :func:`save_geojson`); ``.zarr``: labels of an OME-Zarr image, which may be
         there already; ``.csv``: a table of measures (see :func:`save_table`).
     labels : array-like of int, shape (H, W)
-        0 is background.
+        0 is background. More than 2**27 pixels that are no array in memory (a
+        session's :class:`~napari_clickseg.plane_view.PlaneView`, Zarr, dask) are read
+        and written part by part; OME-Zarr then gets levels of detail.
     spacing, spacing_unit
         How far pixels lie apart: one number, or (row, col); for TIFF, OME-Zarr and
         tables.
@@ -66,7 +71,8 @@ def save_objects(
     ExportError
         If there is no such kind of file, or it cannot be written.
     """
-    target, plane = Path(path).expanduser(), as_plane(labels)
+    target, large = Path(path).expanduser(), is_large(labels)
+    plane: Any = check_large(labels) if large else as_plane(labels)
     suffix = target.suffix.lower()
     if suffix == ".json":
         return save_coco(target, plane, classes=classes, **options)
@@ -77,13 +83,23 @@ def save_objects(
         return save_table(target, plane, known, classes=classes, **options)
     if suffix == ".zarr":
         return save_zarr_labels(target, plane, known, **options)
+    if large and suffix in PNG:
+        raise ExportError(
+            f"A picture holds at most {DENSE_PIXELS:,} pixels, this image has "
+            f"{plane.shape[0]:,} x {plane.shape[1]:,}. Write .zarr, .tif or .geojson, "
+            "or a part of it, such as labels[:8000, :8000]."
+        )
     if options:
         raise ExportError(
             f"{target.name} takes no {', '.join(options)}. Leave that out, or choose "
             "another kind of file."
         )
     if suffix in TIFF:
-        kind = _smallest(plane)
+        kind = smallest_type(plane)
+        if large:
+            with replacing(target) as (file,):
+                write_tiled(file, plane, kind, resolution_tags(known))
+            return [target]
         with replacing(target) as (file,):
             write_tiff(file, [plane.astype(kind)], plane.shape, kind, spacing=known)
         return [target]
@@ -112,6 +128,8 @@ def load_objects(
     Returns
     -------
     ndarray of int, shape (H, W)
+        More than 2**27 pixels of OME-Zarr or TIFF come as an array that is not read
+        yet.
 
     Raises
     ------
@@ -131,7 +149,7 @@ def load_objects(
     if suffix == ".zarr":
         return load_zarr_labels(source)
     try:
-        return np.asarray(read_labels(source))
+        return read_labels(source)  # type: ignore[no-any-return]
     except ClickSegError as error:
         raise ExportError(str(error)) from error
 
@@ -147,8 +165,3 @@ def picture(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     )
     found = np.round(colours * 255).astype(np.uint8)[flat.reshape(labels.shape)]
     return np.ascontiguousarray(found.reshape(*labels.shape, 3))
-
-
-def _smallest(plane: NDArray[np.int32]) -> Any:
-    largest = int(plane.max(initial=0))
-    return np.uint8 if largest < 256 else np.uint16 if largest < 65536 else np.uint32

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_clickseg.label_blocks import is_large, joined, masks_of
+
 __all__ = ["Polygon", "outlines"]
 
 #: Corners (row, column) of a closed ring, the first one not repeated.
@@ -26,7 +28,8 @@ def outlines(labels: NDArray[np.integer]) -> Iterator[tuple[int, list[Polygon]]]
     Parameters
     ----------
     labels : ndarray of int, shape (H, W)
-        0 is background. Pixel (0, 0) has the corners (0, 0) and (1, 1).
+        0 is background; a large one is read block by block. Pixel (0, 0) has the
+        corners (0, 0) and (1, 1).
 
     Yields
     ------
@@ -36,24 +39,36 @@ def outlines(labels: NDArray[np.integer]) -> Iterator[tuple[int, list[Polygon]]]
     """
     from scipy import ndimage
 
+    if is_large(labels):
+        for label, masks in masks_of(labels).items():
+            box, mask = joined(masks)
+            yield label, _polygons(mask, box.top, box.left)
+        return
     ids, flat = np.unique(labels, return_inverse=True)
     numbers = flat.reshape(labels.shape)
     if ids.size and ids[0] != 0:
         numbers = numbers + 1
         ids = np.concatenate([[0], ids])
     for number, where in enumerate(ndimage.find_objects(numbers), start=1):
-        if where is None:
-            continue
-        top, left = where[0].start, where[1].start
-        parts, count = ndimage.label(numbers[where] == number)
-        polygons = []
-        for part in range(1, count + 1):
-            rings = list(_rings(parts == part))
-            moved = [[(r + top, c + left) for r, c in ring] for ring in rings]
-            # The one that goes round most is the outer one.
-            moved.sort(key=lambda ring: -abs(_area(ring)))
-            polygons.append((moved[0], moved[1:]))
-        yield int(ids[number]), polygons
+        if where is not None:
+            mask = numbers[where] == number
+            yield int(ids[number]), _polygons(mask, where[0].start, where[1].start)
+
+
+def _polygons(mask: NDArray[np.bool_], top: int, left: int) -> list[Polygon]:
+    """Return the polygons of one object whose array lies at this corner."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask)
+    polygons = []
+    for part, where in enumerate(ndimage.find_objects(parts, count), start=1):
+        row, col = top + where[0].start, left + where[1].start
+        rings = list(_rings(parts[where] == part))
+        moved = [[(r + row, c + col) for r, c in ring] for ring in rings]
+        # The one that goes round most is the outer one.
+        moved.sort(key=lambda ring: -abs(_area(ring)))
+        polygons.append((moved[0], moved[1:]))
+    return polygons
 
 
 def _rings(mask: NDArray[np.bool_]) -> Iterator[Ring]:

@@ -178,6 +178,14 @@ def write_tiff(
         )
 
 
+def resolution_tags(spacing: Spacing | None) -> dict[str, Any]:
+    """Return what ``tifffile`` writes of a spacing, for files that are not ImageJ's."""
+    found = _resolution(spacing, imagej=False)
+    if spacing is not None and found:
+        found["metadata"] = {"unit": spacing.unit}
+    return found
+
+
 def _resolution(spacing: Spacing | None, imagej: bool) -> dict[str, Any]:
     """Return pixels per unit as the tags have it; nothing where they cannot."""
     if spacing is None:

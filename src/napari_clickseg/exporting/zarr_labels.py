@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from napari_clickseg.errors import ExportError, MissingPackageError
 from napari_clickseg.exporting.coco import as_plane
+from napari_clickseg.exporting.large import check_large, write_zarr_levels
 from napari_clickseg.exporting.tiff import Spacing
+from napari_clickseg.label_blocks import is_large
 
 __all__ = ["load_zarr_labels", "save_zarr_labels"]
 
@@ -50,7 +53,8 @@ def save_zarr_labels(
     MissingPackageError
         If zarr is not installed.
     """
-    zarr, target, plane = _zarr(), Path(path).expanduser(), as_plane(labels)
+    zarr, target, large = _zarr(), Path(path).expanduser(), is_large(labels)
+    plane: Any = check_large(labels) if large else as_plane(labels)
     if target.suffix.lower() != ".zarr":
         raise ExportError(f"OME-Zarr cannot be written as {target.name}: use .zarr.")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -58,25 +62,28 @@ def save_zarr_labels(
     scale = [1.0, 1.0] if spacing is None else [spacing.row, spacing.col]
     unit = {} if spacing is None else {"unit": _UNITS.get(spacing.unit, spacing.unit)}
     axes = [{"name": axis, "type": "space", **unit} for axis in "yx"]
-    place = [{"type": "scale", "scale": scale}]
-    scales = {
-        "name": name,
-        "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": place}],
-    }
     try:
         root = zarr.open_group(target, mode="a")
         group = root.require_group("labels")
         listed = dict(group.attrs.get("ome", {})).get("labels", [])
         mine = group.create_group(name, overwrite=True)
-        array = mine.create_array(
-            "0",
-            shape=plane.shape,
-            dtype=plane.dtype,
-            chunks=tuple(max(1, min(CHUNK, n)) for n in plane.shape),
-            dimension_names=["y", "x"] if root.metadata.zarr_format == 3 else None,
-        )
-        array[...] = plane
+        names_of_axes = ["y", "x"] if root.metadata.zarr_format == 3 else None
+
+        def create(level: str, shape: tuple[int, int]) -> Any:
+            return mine.create_array(
+                level,
+                shape=shape,
+                dtype=np.int32,
+                chunks=tuple(max(1, min(CHUNK, n)) for n in shape),
+                dimension_names=names_of_axes,
+            )
+
+        if large:
+            shapes = write_zarr_levels(create, plane, np.int32)
+        else:
+            shapes = [plane.shape]
+            create("0", plane.shape)[...] = plane
+        scales = {"name": name, "axes": axes, "datasets": _datasets(shapes, scale)}
         image_label = {"source": {"image": "../../"}}
         mine.attrs["ome"] = {
             "version": "0.5",
@@ -98,6 +105,8 @@ def load_zarr_labels(
 ) -> NDArray[Any]:
     """Read labels (H, W) of an OME-Zarr group, in full size.
 
+    Those of more than 2**27 pixels come as the Zarr array, which is not read yet.
+
     Raises
     ------
     ExportError
@@ -111,7 +120,9 @@ def load_zarr_labels(
         mine = group[names[0] if name is None else name]
         facts = dict(mine.attrs)
         scales = facts.get("ome", facts)["multiscales"][0]
-        found = np.asarray(mine[scales["datasets"][0]["path"]][...])
+        found: Any = mine[scales["datasets"][0]["path"]]
+        if not is_large(found):
+            found = np.asarray(found[...])
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise ExportError(
             f"{path} is no OME-Zarr group with labels "
@@ -124,6 +135,31 @@ def load_zarr_labels(
             f"The labels in {path} have shape {found.shape}; choose one plane of them."
         )
     return found
+
+
+def _datasets(
+    shapes: Sequence[tuple[int, ...]], scale: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Return where the levels lie: a pixel of each is twice as large as before."""
+    return [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [2**level * each for each in scale]},
+                *(
+                    [
+                        {
+                            "type": "translation",
+                            "translation": [(2**level - 1) / 2 * s for s in scale],
+                        }
+                    ]
+                    if level
+                    else []
+                ),
+            ],
+        }
+        for level in range(len(shapes))
+    ]
 
 
 def _zarr() -> Any:

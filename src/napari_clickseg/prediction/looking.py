@@ -172,6 +172,17 @@ class Looking:
             "model looked at windows around the clicks."
         )
 
+    def _tell_of_view(self, request: Request, visible: Box) -> None:
+        """Say so where the canvas shows more than is searched for an object."""
+        most = first_look.LARGEST
+        height, width = visible.clip(request.image.shape).shape
+        if height * width > WHOLE_PIXELS and max(height, width) > most:
+            request.notices.append(
+                f"The view shows {height:,} x {width:,} pixels: the model looked at up "
+                f"to {most:,} x {most:,} around the click. Zoom in on an object to say "
+                "how large it is."
+            )
+
     def _first_look(self, request: Request) -> first_look.Look:
         """Return where to look when no object has been found yet."""
         shape = request.image.shape
@@ -179,6 +190,8 @@ class Looking:
             look = first_look.visible(request.clicks, request.visible, shape)
             if look is not None:
                 return look
+        if request.visible is not None:
+            self._tell_of_view(request, request.visible)
         if request.searched is None:
             request.searched = first_look.search(
                 request.clicks,

@@ -11,7 +11,12 @@ import torch.nn.functional as F
 
 from napari_clickseg.prediction.gating import Experts
 from napari_clickseg.prediction.kept import Kept
-from napari_clickseg.prediction.resize import reduce_smoothly, resize, to_tensor
+from napari_clickseg.prediction.resize import (
+    reduce_smoothly,
+    reduced_window,
+    resize,
+    to_tensor,
+)
 from napari_clickseg.prediction.views import Size, mirror, project
 
 if TYPE_CHECKING:
@@ -285,7 +290,7 @@ class Passes:
         ``prepare`` changes the window before it is resized. What a model sees but
         once may be far larger than ``size``; then pixels are averaged.
         """
-        planes = to_tensor(image.window(box))
+        planes = to_tensor(image.window_for(box, size))
         if prepare is not None:
             planes = prepare(planes)
         planes = (reduce_smoothly if self.once else resize)(planes, size)
@@ -360,11 +365,8 @@ class Passes:
         hull = boxes[0]
         for box in boxes[1:]:
             hull = hull.union(box)
-        planes = to_tensor(image.window(hull))
-        views = []
-        for box in boxes:
-            rows, cols = box.relative_to(hull).slices
-            views.append(reduce_smoothly(planes[..., rows, cols], size))
+        image.read_ahead(hull)
+        views = [reduced_window(image, box, size) for box in boxes]
         points = click_points(
             [project(_positions(clicks), box, size) for box in boxes],
             [click.positive for click in clicks],

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.device import is_out_of_memory, release_memory
-from napari_clickseg.errors import Cancelled, DeviceError, ModelError, SettingsError
+from napari_clickseg.errors import (
+    Cancelled,
+    DeviceError,
+    ImageError,
+    ModelError,
+    SettingsError,
+)
+from napari_clickseg.memory import check_room
 from napari_clickseg.prediction.class_tiles import TILE, asking
 from napari_clickseg.prediction.object_size import (
     Progress,
@@ -30,6 +37,8 @@ from napari_clickseg.tasks.proposals import finding_objects
 if TYPE_CHECKING:
     from napari_clickseg.image import ImageSource
 
+#: Bytes for each pixel at the peak: chances, distances, and labels twice.
+PER_PIXEL = 32
 #: Tiles are not made smaller than this where memory is short.
 LEAST_TILE = 192
 #: Objects are looked for as far around a part of an image, in their diameters.
@@ -152,6 +161,8 @@ def proposing(
         If an option makes no sense.
     DeviceError
         If memory is short even for small tiles.
+    ImageError
+        If the maps of so many pixels would not fit, with the number that would.
     """
     begin = time.perf_counter()
     channels = channels_of(model)
@@ -160,6 +171,13 @@ def proposing(
     inner = whole if within is None else within.clip(image.shape)
     if inner.empty:
         raise SettingsError(f"The box {within} holds no pixel of the image.")
+    check_room(
+        "Looking for objects",
+        inner.area,
+        PER_PIXEL,
+        ImageError,
+        "Look in a part of the image: zoom in, or pass within=Box(...).",
+    )
     asker = Asker(model, image, channels, tile)
     planes: Any = None
     if diameter is None:

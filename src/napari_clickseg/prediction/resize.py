@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_clickseg.boxes import Box
+
+if TYPE_CHECKING:
+    from napari_clickseg.image import ImageSource
+
 Size = tuple[int, int]
+
+#: Pixels of an image that are converted at once.
+BAND = 2**19
 
 
 def resize(x: Tensor, size: Size) -> Tensor:
@@ -31,6 +41,24 @@ def reduce_smoothly(x: Tensor, size: Size) -> Tensor:
     if factor >= 2:
         x = F.avg_pool2d(x, factor, ceil_mode=True)
     return resize(x, size)
+
+
+def reduced_window(image: ImageSource, box: Box, size: Size) -> Tensor:
+    """Return a window ``(1, 3, *size)``, like :func:`reduce_smoothly` of all of it.
+
+    It is converted band by band, so that a large window takes little memory.
+    """
+    height, width = box.shape
+    factor = min(height // size[0], width // size[1])
+    rows = max(1, BAND // (width * factor)) * factor if factor >= 2 else height
+    bands = []
+    for top in range(box.top, box.bottom, rows):
+        bottom = min(top + rows, box.bottom)
+        band = to_tensor(image.window(Box(top, box.left, bottom, box.right)))
+        if factor >= 2:
+            band = F.avg_pool2d(band, factor, ceil_mode=True)
+        bands.append(band)
+    return resize(torch.cat(bands, dim=2), size)
 
 
 def resize_map(values: np.ndarray, size: Size) -> np.ndarray:

@@ -14,12 +14,14 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import ImageError, SessionError
 from napari_clickseg.image import ImageSource
+from napari_clickseg.memory import DENSE_PIXELS
+from napari_clickseg.plane_view import Piece, PlaneView
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session.answering import Answering, Asking
 from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.file import IMAGE_LIMIT, SessionRecord
-from napari_clickseg.session.masks import as_labels
+from napari_clickseg.session.in_blocks import objects_of
 from napari_clickseg.session.moments import Moments, State
 from napari_clickseg.session.objects import (
     Objects,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
     from napari_clickseg.prediction.predictor import Predictor
 
+#: What planes hold.
+_DTYPES = {"probability": np.float32, "mask": np.bool_, "labels": np.int32}
 #: The bundled model.
 STARTER = "ritm-mobilenetv2-starter"
 #: Where a session looks by default: at the first click not as published, for a
@@ -96,6 +100,7 @@ class SessionBase(SessionOptions):
         channels: int | Sequence[int] | None = None,
         contrast: Any = None,
         *,
+        gamma: float | Sequence[float] = 1.0,
         channel_axis: int | None = None,
         labels: Any = None,
     ) -> None:
@@ -105,7 +110,7 @@ class SessionBase(SessionOptions):
         ----------
         image : array-like or ImageSource
             ``(H, W)`` or ``(H, W, C)``, of any type, also lazy.
-        channels, contrast, channel_axis
+        channels, contrast, gamma, channel_axis
             As for :class:`napari_clickseg.image.ImageSource`.
         labels : array-like of int, shape (H, W), optional
             Objects that are there already.
@@ -116,21 +121,24 @@ class SessionBase(SessionOptions):
             If the arrays are no such images; the session stays as it was.
         """
         if not isinstance(image, ImageSource):
-            image = ImageSource(image, channels, contrast, channel_axis=channel_axis)
-        objects = Objects()
-        if labels is not None:
-            objects = objects.repainted(as_labels(labels, image.shape))
+            image = ImageSource(
+                image, channels, contrast, gamma=gamma, channel_axis=channel_axis
+            )
+        objects = Objects() if labels is None else objects_of(labels, image.shape)
         self._image, self._image_notes = image, {}
         self.resume(State(objects=objects))
 
     def set_contrast(
-        self, contrast: Any, channels: int | Sequence[int] | None = None
+        self,
+        contrast: Any,
+        channels: int | Sequence[int] | None = None,
+        gamma: float | Sequence[float] = 1.0,
     ) -> None:
-        """Show the model the same image with other contrast (and channels).
+        """Show the model the same image with other contrast (and channels, gamma).
 
         Counts from the next answer; nothing else changes.
         """
-        self._image = self.image.shown(contrast, channels)
+        self._image = self.image.shown(contrast, channels, gamma)
 
     def set_model(
         self, model: str | Path | Model, device: str = "auto", precision: str = "auto"
@@ -192,36 +200,46 @@ class SessionBase(SessionOptions):
 
     @property
     def probability(self) -> NDArray[np.float32]:
-        """How sure the model is of each pixel: float32 ``(H, W)`` in [0, 1]."""
+        """How sure the model is of each pixel: float32 ``(H, W)`` in [0, 1].
+
+        This and other planes of more than 2**27 pixels come as a
+        :class:`~napari_clickseg.plane_view.PlaneView`, which is read by slicing.
+        """
         answer = self.state.draft.answer
-        held = self._planes.get("probability")
-        if held is None or held[0] is not answer:
-            held = self._planes["probability"] = answer, answer.plane(self.shape)
-        return held[1]
+        return self._plane("probability", answer, lambda: _pieces(answer))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """The pixels of the object in work: boolean ``(H, W)``."""
         patch = self.mask_of(self.state.draft)
-        held = self._planes.get("mask")
-        if held is None or held[0] is not patch:
-            held = self._planes["mask"] = patch, patch.plane(self.shape)
-        return held[1]
+        return self._plane("mask", patch, lambda: _pieces(patch))
 
     @property
     def result(self) -> NDArray[Any]:
         """What the task makes of the answer; for segmentation the mask."""
-        return self.task.result(self.probability, self.settings.threshold)
+        probability: Any = self.probability
+        if isinstance(probability, PlaneView):
+            return self.mask
+        return self.task.result(probability, self.settings.threshold)
 
     @property
     def labels(self) -> NDArray[np.int32]:
         """The committed objects: int32 ``(H, W)``, 0 for background."""
         objects = self.state.objects
-        held = self._planes.get("labels")
-        if held is None or held[0] is not objects:
-            plane = objects.labels(Box.of_shape(self.shape)).values
-            plane.flags.writeable = False
-            held = self._planes["labels"] = objects, plane
+        return self._plane("labels", objects, objects.pieces)
+
+    def _plane(
+        self, name: str, source: object, pieces: Callable[[], list[Piece]]
+    ) -> NDArray[Any]:
+        """Return a plane, made once of what it is made of; a view where it is large."""
+        held = self._planes.get(name)
+        if held is None or held[0] is not source:
+            box = Box.of_shape(self.shape)
+            plane: Any = PlaneView(box, pieces(), _DTYPES[name])
+            if box.area <= DENSE_PIXELS:
+                plane = plane.read(box)
+                plane.flags.writeable = False
+            held = self._planes[name] = source, plane
         return held[1]
 
     @property
@@ -341,9 +359,14 @@ class SessionBase(SessionOptions):
         elif record.pixels is not None:
             source = ImageSource(record.pixels, channel_axis=notes["channel_axis"])
         if source is not None:
-            source = source.shown(notes["contrast"], notes["channels"])
+            shown = notes["contrast"], notes["channels"], notes.get("gamma", 1.0)
+            source = source.shown(*shown)
         self._image, self._image_notes = source, notes
         self.resume(record.state, record.notices)
+
+
+def _pieces(patch: Patch) -> list[Piece]:
+    return [Piece(patch.box, patch.values)]
 
 
 def stats_of(state: State) -> SessionStats:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Clicks
 
+#: Kind of one part of a change that lies in several places.
+PART = "part"
+
 
 @dataclass(frozen=True, eq=False)
 class Change:
@@ -31,6 +34,10 @@ class Change:
         The live mask in that box; None where it did not change.
     labels : ndarray of int32, shape of ``bbox``, or None
         The committed objects in that box; None where they did not change.
+    parts : tuple of Change
+        Where changes lie so far apart in a large image that the box around them is
+        for the most part empty: each of them, with its own box. ``mask`` and
+        ``labels`` are then a :class:`~napari_clickseg.plane_view.PlaneView` each.
     clicks : tuple of Click
         The clicks of the object in work.
     settled : bool
@@ -69,6 +76,17 @@ class Change:
     corrected: tuple[int, ...] = ()
     contradicted: tuple[int, ...] = ()
     proposed: tuple[int, ...] = ()
+    parts: tuple[Change, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def part(cls, box: Box | None, mask: Any, labels: Any) -> Change:
+        """Return what changed in one of several places."""
+        return cls(PART, bbox=box, mask=mask, labels=labels)
+
+    @property
+    def boxes(self) -> tuple[Change, ...]:
+        """The parts, or this change alone where it is in one place."""
+        return self.parts or (self,)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from napari_clickseg.session.changes import Change
 from napari_clickseg.session.clicking import begun
 from napari_clickseg.session.edits import Edit
 from napari_clickseg.session.frames import is_frame_file
+from napari_clickseg.session.in_blocks import check_small
 from napari_clickseg.session.keeping import KeptSession
 from napari_clickseg.session.masks import as_mask
+from napari_clickseg.session.objects import check_extent
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.recovering import read_journal
 from napari_clickseg.session.replaying import redone, replayed
@@ -107,11 +109,14 @@ class ClickSession(KeptSession):
             If its shape is another, or it holds several objects.
         """
         state = self.state
+        if box is None:
+            check_small(Box.of_shape(self.shape), "A mask")
         patch = as_mask(mask, self.shape, box)
         edit = Edit("mask", patch=patch, whole=box is None)
         if box is not None:
             old = self.mask_of(state.draft)
             whole = old.box.union(box)
+            check_extent(whole)
             values = old.within(whole)
             values[box.relative_to(whole).slices] = patch.values
             patch = Patch(whole, values)

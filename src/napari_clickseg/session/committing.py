@@ -12,6 +12,7 @@ from napari_clickseg.session.base import SessionBase
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.edits import Edit
+from napari_clickseg.session.in_blocks import check_small
 from napari_clickseg.session.masks import as_labels
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.objects import (
@@ -154,6 +155,8 @@ class CommittingSession(SessionBase):
         MaskError
             If it is no label image of that shape.
         """
+        if box is None:
+            check_small(Box.of_shape(self.shape), "A label image")
         patch = as_labels(labels, self.shape, box)
         objects = self.state.objects.repainted(patch)
         edit = Edit("labels", patch=patch, whole=box is None)

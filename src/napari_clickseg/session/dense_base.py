@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.clicks import Click, check_inside
-from napari_clickseg.errors import ClickError, SessionError
+from napari_clickseg.errors import ClickError, ImageError, SessionError
 from napari_clickseg.image import ImageSource
+from napari_clickseg.memory import check_room
 from napari_clickseg.prediction.dense_settings import DenseSettings
 from napari_clickseg.session.base import STARTER
 from napari_clickseg.session.changes import ObjectStats, SessionStats
@@ -32,6 +33,9 @@ STARTERS = {
     "matting": "matting-indexnet-starter",
     "depth": "depth-bts-starter",
 }
+#: Bytes for each pixel that a map of the whole image takes at the very least: the
+#: colours twice (as read, and for the network) and the map; classes come in tiles.
+LEAST_PER_PIXEL = {"semantic": 16, "matting": 28, "depth": 28}
 
 
 class DenseBase(ClickSession):
@@ -139,6 +143,7 @@ class DenseBase(ClickSession):
         channels: int | Sequence[int] | None = None,
         contrast: Any = None,
         *,
+        gamma: float | Sequence[float] = 1.0,
         channel_axis: int | None = None,
         labels: Any = None,
     ) -> None:
@@ -146,7 +151,18 @@ class DenseBase(ClickSession):
         if labels is not None:
             self._no("labels", "Objects belong to task='segmentation'.")
         if not isinstance(image, ImageSource):
-            image = ImageSource(image, channels, contrast, channel_axis=channel_axis)
+            image = ImageSource(
+                image, channels, contrast, gamma=gamma, channel_axis=channel_axis
+            )
+        height, width = image.shape
+        check_room(
+            f"A map of the whole image for task={self._options.name!r}",
+            height * width,
+            LEAST_PER_PIXEL[self._options.name],
+            ImageError,
+            "Crop the image, or work on a smaller version of it; objects "
+            "(task='segmentation') are clicked on images of any size.",
+        )
         self._image, self._image_notes = image, {}
         self.resume(DenseMoment())
 

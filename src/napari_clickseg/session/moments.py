@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
 from napari_clickseg.session.changes import Change
+from napari_clickseg.session.differences import what_changed
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.effort import Activity
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
-from napari_clickseg.session.patches import NOWHERE, Patch, difference
+from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.refining import Disobeyed
 
 
@@ -152,15 +152,16 @@ class Moments:
         """Return what changed since it was last told."""
         state = self.state
         mask = self._mask_of(state.draft)
-        mask_box = difference(self._told_mask, mask)
-        labels_box = _changed_objects(self._told_objects, state.objects)
-        box = mask_box.union(labels_box)
+        found = what_changed(self._told_mask, mask, self._told_objects, state.objects)
         self._told_mask, self._told_objects = mask, state.objects
         self.change = Change(
             kind,
-            bbox=None if box.empty else box,
-            mask=None if mask_box.empty else mask.within(box),
-            labels=None if labels_box.empty else state.objects.labels(box).values,
+            bbox=found.box,
+            mask=found.mask,
+            labels=found.labels,
+            parts=tuple(
+                Change.part(part.box, part.mask, part.labels) for part in found.parts
+            ),
             clicks=state.draft.clicks,
             settled=state.draft.settled,
             pending=state.draft.pending,
@@ -171,20 +172,3 @@ class Moments:
             **Disobeyed.of(state.draft.newest)._asdict(),
         )
         return self.change
-
-
-def _changed_objects(old: Objects, new: Objects) -> Box:
-    """Return the smallest box around all pixels whose object changed."""
-    if old is new:
-        return NOWHERE
-    box = NOWHERE
-    for label in old.differing(new):
-        before, after = old.get(label), new.get(label)
-        if before and after and before.pixels is after.pixels:
-            continue  # of another class, say
-        for each in (before, after):
-            if each is not None:
-                box = box.union(each.pixels.box)
-    if box.empty:
-        return NOWHERE
-    return difference(old.labels(box), new.labels(box))

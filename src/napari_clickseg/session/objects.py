@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError, SessionError
+from napari_clickseg.label_blocks import by_label, moved
+from napari_clickseg.plane_view import Piece
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.patches import Patch
 
@@ -22,8 +23,8 @@ from napari_clickseg.session.patches import Patch
 Overlap = Literal["keep", "overwrite", "probability"]
 OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
 MAX_LABEL = int(np.iinfo(np.int32).max)
-#: Labels above this are found by sorting rather than through a table.
-_TABLE_LIMIT = 2**22
+#: Pixels of the smallest box around an object, at most.
+MAX_EXTENT = 2**29
 #: Parts of the table of objects; a change copies one of them.
 _BUCKETS = 256
 
@@ -157,6 +158,11 @@ class Objects(Mapping[int, SegmentedObject]):
             out[common.relative_to(box).slices][theirs > 0] = each.label
         return Patch(box, out)
 
+    def pieces(self, box: Box | None = None) -> list[Piece]:
+        """Return the pixels of each object, of all or of those that meet a box."""
+        chosen = self.values() if box is None else self._touching(box)
+        return [Piece(o.pixels.box, o.pixels.values, o.label) for o in chosen]
+
     def committed(self, new: SegmentedObject) -> Objects:
         """Return the collection with one more object.
 
@@ -207,7 +213,7 @@ class Objects(Mapping[int, SegmentedObject]):
         Objects whose pixels are not touched stay as they are; others keep
         their clicks. Certainty of pixels painted by hand is 1.
         """
-        painted = dict(_split(labels))
+        painted = dict(split(labels))
         changes: dict[int, SegmentedObject | None] = {}
         touched = {each.label: each for each in self._touching(labels.box)}
         touched.update((label, self[label]) for label in painted if label in self)
@@ -294,6 +300,22 @@ def check_label(label: Any) -> int:
     return number
 
 
+def check_extent(box: Box) -> None:
+    """Refuse an object whose pixels lie too far apart to be kept as one.
+
+    Raises
+    ------
+    MaskError
+        If the smallest box around them has too many pixels.
+    """
+    if box.area > MAX_EXTENT:
+        raise MaskError(
+            f"One object would reach over {box.shape[0]:,} x {box.shape[1]:,} pixels, "
+            f"but the smallest box around an object may have {MAX_EXTENT:,} pixels. "
+            "Give pixels that lie far apart different labels."
+        )
+
+
 def check_overlap(overlap: Any) -> Overlap:
     """Return the name of a policy.
 
@@ -337,6 +359,7 @@ def _without(pixels: Patch, taken: Patch) -> Patch:
 def _merged(first: Patch, second: Patch) -> Patch:
     """Return the pixels of both, each as sure as the surer one."""
     box = first.box.union(second.box)
+    check_extent(box)
     return Patch(box, np.maximum(first.within(box), second.within(box)))
 
 
@@ -354,16 +377,7 @@ def joined(old: SegmentedObject, new: SegmentedObject) -> SegmentedObject:
     )
 
 
-def _split(labels: Patch) -> Iterator[tuple[int, Patch]]:
+def split(labels: Patch) -> Iterator[tuple[int, Patch]]:
     """Yield each id of a label patch with the mask of its pixels."""
-    ids, values = None, labels.values
-    if values.max(initial=0) > _TABLE_LIMIT:
-        ids, values = np.unique(values, return_inverse=True)
-        values = values.reshape(labels.values.shape) + (ids[0] != 0)
-    for i, where in enumerate(ndimage.find_objects(values), start=1):
-        if where is None:
-            continue
-        top, left = labels.box.top + where[0].start, labels.box.left + where[1].start
-        mask = values[where] == i
-        box = Box(top, left, top + mask.shape[0], left + mask.shape[1])
-        yield (i if ids is None else int(ids[i - (ids[0] != 0)])), Patch(box, mask)
+    for label, box, mask in by_label(labels.values):
+        yield label, Patch(moved(box, labels.box), mask)

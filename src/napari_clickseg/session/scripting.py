@@ -22,6 +22,7 @@ from napari_clickseg.clicks import (
 from napari_clickseg.errors import SessionError
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session.edits import Edit
+from napari_clickseg.session.in_blocks import check_small
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.refining import How, as_plain
 
@@ -87,11 +88,13 @@ def _beginning(session: KeptSession, image: str) -> Iterator[str]:
     del options["task"]
     yield f"s = cs.ClickSession({session.model_source!r}, **{options!r})"
     given = {name: notes[name] for name in ("channels", "contrast", "channel_axis")}
+    given["gamma"] = notes.get("gamma")
     if notes["channel_axis"] is None:
         del given["channels"]  # there is but one
     text = "".join(f", {k}={v!r}" for k, v in given.items() if v is not None)
     origin = session.origin
     if origin:
+        check_small(Box.of_shape(session.shape), "A script with the labels of before")
         labels = Objects.labels(origin, Box.of_shape(session.shape)).values
         text += f", labels={_array(labels)}"
     yield f"s.set_image({image}{text})"
