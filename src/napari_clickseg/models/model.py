@@ -396,8 +396,8 @@ def load_model(
     gated = read_gate(checkpoint)
     if gated is not None:
         model.gate, other = gated
-        elsewhere = build_network(other)
+        parent = build_network(other)
         # Not the file's hash: what is found out of these weights is kept by it.
         sha256 = hashlib.sha256(f"{other.sha256} elsewhere".encode()).hexdigest()
-        model.elsewhere = Model(elsewhere, info, sha256, device, precision, optimise)
+        model.elsewhere = Model(parent, info, sha256, device, precision, optimise)
     return model

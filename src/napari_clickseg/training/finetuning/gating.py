@@ -130,10 +130,10 @@ def _fit(own: Tensor, others: Tensor) -> Gate:
         wrong = F.binary_cross_entropy_with_logits(odds, target, reduction="none")
         total = (wrong / counts).sum() / 2
         total = total + weights[:-1].square().sum() / (2 * STRENGTH * len(seen))
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     found = weights.detach()
     plain = found[:-1] / spread
     return Gate(plain.float(), (found[-1] - plain @ mean).float())
