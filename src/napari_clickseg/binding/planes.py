@@ -262,7 +262,8 @@ def _levels(layer: Image, plane: Plane) -> list[Any]:
     """Return the plane in full resolution, then its coarser levels."""
     if not getattr(layer, "multiscale", False):
         return [_cut(layer.data, plane, colour=layer.rgb)]
-    full, finest, *rest = data_shape(layer), *layer.data
+    full = data_shape(layer)
+    finest, *rest = list(layer.data)
     return [
         _cut(finest, plane, colour=layer.rgb),
         *(
