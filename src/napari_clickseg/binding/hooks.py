@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["Hooks", "camera_of", "connected"]
+__all__ = ["Hooks", "camera_of", "canvas_size_of", "connected"]
 
 
 class Hooks:
@@ -69,6 +69,13 @@ def camera_of(viewer: ViewerModel) -> Any:
     """Return the camera, which moved in napari 0.9."""
     scene = getattr(viewer, "scene", None)
     return viewer.camera if scene is None else scene.camera
+
+
+def canvas_size_of(viewer: ViewerModel) -> tuple[int, int] | None:
+    """Return height and width of the canvas, which moved in napari 0.9, too."""
+    canvas = getattr(viewer, "canvas", None)
+    size = getattr(canvas, "size", None) or getattr(viewer, "_canvas_size", None)
+    return None if size is None else (int(size[0]), int(size[1]))
 
 
 def connected(emitter: Any, callback: Callable[..., None]) -> Callable[[], None]:
