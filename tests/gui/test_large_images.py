@@ -31,6 +31,22 @@ def large(
     return hands
 
 
+def test_the_field_is_what_the_canvas_shows(large: Hands) -> None:
+    from napari_clickseg.binding.planes import visible_box
+
+    ui = large.ui
+    for zoom in (2.0, 5.0, 0.5):
+        large.camera.zoom = zoom
+        large.pause(0.2)
+        box = visible_box(ui.image_layer, ui.plane, large.viewer)
+        size = large.canvas.size()
+        height, width = size.height() / zoom, size.width() / zoom
+        assert box.shape[0] == pytest.approx(height, abs=4)
+        assert box.shape[1] == pytest.approx(width, abs=4)
+        assert (box.top + box.bottom) / 2 == pytest.approx(50_130, abs=3)
+        assert (box.left + box.right) / 2 == pytest.approx(70_345, abs=3)
+
+
 def test_clicks_read_what_is_on_screen(large: Hands, levels: list[Counting]) -> None:
     for level in levels:
         level.forget()

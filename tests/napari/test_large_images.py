@@ -171,6 +171,40 @@ def test_levels_are_told_to_the_session(viewer: Any) -> None:
     assert both.coarser[1].shape == (16, 24, 2)
 
 
+def test_the_field_on_screen_without_napari_s_margins(viewer: Any) -> None:
+    from napari_clickseg.binding.hooks import camera_of
+    from napari_clickseg.binding.planes import displayed_plane, visible_box
+    from napari_clickseg.boxes import Box
+
+    levels = [np.zeros((4_000 >> n, 6_000 >> n), np.uint8) for n in range(3)]
+    scale = (2.0, 0.5)
+    layer = viewer.add_image(
+        levels, multiscale=True, contrast_limits=(0, 1), scale=scale, translate=(7, 9)
+    )
+    plane = displayed_plane(viewer, layer)
+    camera, size = camera_of(viewer), viewer.canvas.size
+    camera.center = (0, 7 + 2.0 * 1_000, 9 + 0.5 * 3_000)
+    camera.zoom = 4.0
+    layer._data_level = 0
+    layer.corner_pixels = np.array([[0, 0], [2_047, 4_095]])
+    assert visible_box(layer, plane) == Box(0, 0, 2_048, 4_096)
+    box = visible_box(layer, plane, viewer)
+    assert box is not None
+    assert box.shape[0] == pytest.approx(size[0] / 4 / 2, abs=3)
+    assert box.shape[1] == pytest.approx(size[1] / 4 / 0.5, abs=3)
+    assert (box.top + box.bottom) / 2 == pytest.approx(1_000, abs=2)
+    assert (box.left + box.right) / 2 == pytest.approx(3_000, abs=2)
+    # The same through a transposed view.
+    viewer.dims.order = (1, 0)
+    camera.center, camera.zoom = (0, 9 + 0.5 * 3_000, 7 + 2.0 * 1_000), 4.0
+    layer._data_level = 0
+    layer.corner_pixels = np.array([[0, 0], [2_047, 4_095]])
+    turned = visible_box(layer, plane, viewer)
+    assert turned is not None
+    assert turned.shape[0] == pytest.approx(size[1] / 4 / 2, abs=3)
+    assert (turned.left + turned.right) / 2 == pytest.approx(3_000, abs=2)
+
+
 # ------------------------------------------------------------------------- the arrays
 
 

@@ -154,7 +154,7 @@ class DenseController(DenseStage):
         """Return what the dock says now."""
         visible: Box | None = None
         if self.image_layer is not None and self.plane is not None:
-            visible = visible_box(self.image_layer, self.plane)
+            visible = visible_box(self.image_layer, self.plane, self.viewer)
         return DenseOptions(
             self.model_choice,
             self.object_model,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["Hooks", "camera_of", "canvas_size", "connected"]
+__all__ = ["Hooks", "camera_of", "canvas_size_of", "connected"]
 
 
 class Hooks:
@@ -71,17 +71,11 @@ def camera_of(viewer: ViewerModel) -> Any:
     return viewer.camera if scene is None else scene.camera
 
 
-def canvas_size(viewer: ViewerModel) -> tuple[float, float]:
-    """Return height and width of the canvas in pixels; infinite where there is none.
-
-    napari does not tell them to plugins.
-    """
-    found: Any = viewer
-    for name in ("window", "_qt_viewer", "canvas", "size"):
-        found = getattr(found, name, None)
-    if found is None or min(found) <= 0:
-        return float("inf"), float("inf")
-    return float(found[0]), float(found[1])
+def canvas_size_of(viewer: ViewerModel) -> tuple[int, int] | None:
+    """Return height and width of the canvas, which moved in napari 0.9, too."""
+    canvas = getattr(viewer, "canvas", None)
+    size = getattr(canvas, "size", None) or getattr(viewer, "_canvas_size", None)
+    return None if size is None else (int(size[0]), int(size[1]))
 
 
 def connected(emitter: Any, callback: Callable[..., None]) -> Callable[[], None]:

@@ -124,7 +124,7 @@ class Jobs(Choosing):
         visible: Box | None = None
         look = self.first_look
         if self.image_layer is not None and self.plane is not None:
-            visible = visible_box(self.image_layer, self.plane)
+            visible = visible_box(self.image_layer, self.plane, self.viewer)
             height, width = self.plane_source().shape
             part = 1.0 if visible is None else visible.area / (height * width)
             if look == "auto":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -80,8 +79,8 @@ class LabelsPlane:
         labels = self._labels
         if not isinstance(labels, LazyLabels):
             rows, cols = (range(0, n, side) for n in self.shape)
-            return list(itertools.product(rows, cols))
-        found = set()
+            return [(row, col) for row in rows for col in cols]
+        found: set[tuple[int, int]] = set()
         for key in labels.written():
             start = [n * c for n, c in zip(key, labels.chunks, strict=True)]
             stop = [n + c for n, c in zip(start, labels.chunks, strict=True)]
@@ -94,5 +93,5 @@ class LabelsPlane:
                     range(start[a] // side * side, min(stop[a], labels.shape[a]), side)
                     for a in self._axes
                 ]
-                found.update(itertools.product(*spans))
+                found.update((row, col) for row in spans[0] for col in spans[1])
         return sorted(found)

@@ -138,7 +138,7 @@ class Lamp:
             return Light("none", ANEW)
         image, shown = clicks.image_layer, self.shown(clicks.image_layer, clicks.plane)
         known = self._known.get(image, {})
-        found, field = known.get(shown), visible_box(image, clicks.plane)
+        found, field = known.get(shown), visible_box(image, clicks.plane, clicks.viewer)
         share = 0.0 if found is None else found.share(field)
         if share == 1.0:
             return Light("on", READY)
@@ -193,7 +193,10 @@ class Lamp:
             return None
         if clicks.prepared_store.empty:
             return None
-        shown, field = self.shown(image, plane), visible_box(image, plane)
+        shown, field = (
+            self.shown(image, plane),
+            visible_box(image, plane, clicks.viewer),
+        )
         known = self.known(image, shown)
         if shown in self._hopeless or (known is not None and known.checked(field)):
             return None

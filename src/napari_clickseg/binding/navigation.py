@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_clickseg.binding import own_layers
 from napari_clickseg.binding.controller import Controller
-from napari_clickseg.binding.hooks import camera_of, canvas_size
+from napari_clickseg.binding.hooks import camera_of, canvas_size_of
 from napari_clickseg.binding.labels_plane import LabelsPlane
 from napari_clickseg.binding.planes import full_data
 from napari_clickseg.binding.writing import layer_plane, read_box
@@ -302,7 +302,8 @@ class Navigation(Controller):
             if size * camera.zoom < TOO_SMALL:
                 camera.zoom = CLOSER / size
             ends = image.extent.world[:, shown]
-            half = np.array(canvas_size(viewer)) / (2 * camera.zoom)
+            size = canvas_size_of(viewer) or (np.inf, np.inf)
+            half = np.array(size) / (2 * camera.zoom)
             # No farther than the image goes; in the middle where all of it is seen.
             near, far = ends[0] + half, ends[1] - half
             middle = np.where(np.isfinite(half), ends.mean(axis=0), centre[-2:])

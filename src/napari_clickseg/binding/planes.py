@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_clickseg.binding.hooks import camera_of, canvas_size_of
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ImageError
 
@@ -200,15 +201,25 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
     return PlaneImage(stack, limits, True, shape, names, tuple(coarser), gammas)
 
 
-def visible_box(layer: Image, plane: Plane) -> Box | None:
-    """Return the part of the plane that the canvas shows, or None if unknown."""
+def visible_box(
+    layer: Image, plane: Plane, viewer: ViewerModel | None = None
+) -> Box | None:
+    """Return the part of the plane that the canvas shows, or None if unknown.
+
+    What napari holds of an image with levels of detail reaches to the next edges of
+    chunks, and stays so large while the view zooms in. With the viewer it is cut down
+    to what its camera sees.
+    """
+    shape = plane.shape_in(data_shape(layer))
     corners = np.asarray(layer.corner_pixels, dtype=float)[:, list(plane.axes)]
     if getattr(layer, "multiscale", False):
         factors = np.asarray(layer.downsample_factors[layer.data_level], dtype=float)
         corners = corners * factors[list(plane.axes)]
-    (top, left), (bottom, right) = np.floor(corners[0]), np.ceil(corners[1])
-    box = Box(int(top), int(left), int(bottom) + 1, int(right) + 1)
-    box = box.clip(plane.shape_in(data_shape(layer)))
+    box = _box_around(corners).clip(shape)
+    if viewer is not None and getattr(layer, "multiscale", False):
+        seen = _seen(viewer, layer, plane)
+        if seen is not None and not box.intersect(seen).empty:
+            box = box.intersect(seen)
     return None if box.empty else box
 
 
@@ -258,11 +269,35 @@ def _cut(data: Any, plane: Plane, colour: bool) -> Any:
     return _LazyPlane(data, plane, colour)
 
 
+def _box_around(corners: NDArray[np.float64]) -> Box:
+    low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    return Box(int(low[0]), int(low[1]), int(high[0]) + 1, int(high[1]) + 1)
+
+
+def _seen(viewer: ViewerModel, layer: Image, plane: Plane) -> Box | None:
+    """Return what the camera of a 2-D view shows of a plane; None: not known."""
+    size = canvas_size_of(viewer)
+    displayed = list(viewer.dims.displayed)[-2:]
+    if size is None or viewer.dims.ndisplay != 2:
+        return None
+    camera = camera_of(viewer)
+    half = np.asarray(size, dtype=float) / (2 * camera.zoom)
+    centre = np.asarray(camera.center, dtype=float)[-2:]
+    offset = viewer.dims.ndim - layer.ndim
+    corners = []
+    for sign in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        world = np.asarray(viewer.dims.point, dtype=float)
+        world[displayed] = centre + np.array(sign) * half
+        corners.append(plane.to_plane(layer.world_to_data(world[offset:])))
+    return _box_around(np.array(corners))
+
+
 def _levels(layer: Image, plane: Plane) -> list[Any]:
     """Return the plane in full resolution, then its coarser levels."""
     if not getattr(layer, "multiscale", False):
         return [_cut(layer.data, plane, colour=layer.rgb)]
-    full, finest, *rest = data_shape(layer), *layer.data
+    full = data_shape(layer)
+    finest, *rest = list(layer.data)
     return [
         _cut(finest, plane, colour=layer.rgb),
         *(

@@ -147,7 +147,7 @@ class Preparing(Lamp):
             clicks.plane_source()
             image, plane = clicks.image_layer, clicks.plane
             if image is not None and plane is not None:
-                field = visible_box(image, plane)
+                field = visible_box(image, plane, clicks.viewer)
                 self._start([_Task(weakref.ref(image), plane, field)], 1)
 
     def cancel(self) -> None:
@@ -323,7 +323,7 @@ class Preparing(Lamp):
     ) -> Work:
         """Encode one window."""
         here = image is clicks.image_layer and task.plane == clicks.plane
-        first = visible_box(image, task.plane) if here else None
+        first = visible_box(image, task.plane, clicks.viewer) if here else None
 
         def work() -> bool:
             return preparation.step(first, task.within)
@@ -351,7 +351,7 @@ class Preparing(Lamp):
             "be kept (see Preferences)"
         )
         if image is clicks.image_layer and task.plane == clicks.plane:
-            task.within = visible_box(image, task.plane)
+            task.within = visible_box(image, task.plane, clicks.viewer)
             clicks.say(f"{text}: only what is on screen is prepared.")
         else:
             clicks.say(f"{text}: it is left out.", "error")
