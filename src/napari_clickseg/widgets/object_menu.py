@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QInputDialog, QMenu
+from qtpy.QtWidgets import QInputDialog, QMenu, QWidget
 
 if TYPE_CHECKING:
     from napari_clickseg.napari_layers import ViewerClicks
@@ -39,6 +39,8 @@ class ObjectMenu:
         Returns the ids of the objects that are chosen.
     edit_class : callable
         Lets the class of one object be typed in the list.
+    parent : QWidget
+        In front of which questions are asked.
     """
 
     steps: ClassVar[dict[str, tuple[str, str]]] = {
@@ -62,8 +64,9 @@ class ObjectMenu:
         clicks: ViewerClicks,
         chosen: Callable[[], list[int]],
         edit_class: Callable[[], Any],
+        parent: QWidget,
     ) -> None:
-        self._clicks, self._edit_class = clicks, edit_class
+        self._clicks, self._edit_class, self._parent = clicks, edit_class, parent
         self._chosen = chosen
 
     def possible(self, name: str, count: int) -> bool:
@@ -80,10 +83,11 @@ class ObjectMenu:
         """Show the menu at a place on screen."""
         menu = self.made()
         menu.exec(at)
+        menu.deleteLater()
 
     def made(self) -> QMenu:
         """Return the menu for what is chosen now."""
-        menu, count = QMenu(), len(self._ids())
+        menu, count = QMenu(self._parent), len(self._ids())
         entries = {**self.steps, **self.edits, "relabel": ("Other id", "")}
         for name, (text, tip) in entries.items():
             if name == "unlabelled":
@@ -135,14 +139,14 @@ class ObjectMenu:
         objects = self._clicks.objects_now or {}
         known = sorted({each.category for each in objects.values()} | {""})
         name, done = QInputDialog.getItem(
-            None, "Class", f"Class of {len(ids)} objects:", known, 0, True
+            self._parent, "Class", f"Class of {len(ids)} objects:", known, 0, True
         )
         if done:
             self._clicks.classify_objects(ids, name)
 
     def _ask_id(self, label: int) -> None:
         new, done = QInputDialog.getInt(
-            None, "Other id", f"Id of object {label}:", label, 1, 2**31 - 1
+            self._parent, "Other id", f"Id of object {label}:", label, 1, 2**31 - 1
         )
         if done:
             self._clicks.relabel_object(label, new)

@@ -50,7 +50,7 @@ class ObjectsWidget(QWidget):
         self.model = ObjectModel(clicks.classify_objects, self._draw_soon)
         self.table = table = ObjectTable(self._pressed)
         table.setModel(self.model)
-        self.menu = ObjectMenu(clicks, lambda: self.chosen, table.edit_class)
+        self.menu = ObjectMenu(clicks, lambda: self.chosen, table.edit_class, self)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(
             lambda at: self.menu.popup(table.viewport().mapToGlobal(at))
