@@ -352,7 +352,7 @@ def stats_of(state: State) -> SessionStats:
             ObjectStats(each.label, each.clicks, each.seconds, each.area)
             for each in made
         ),
-        current_clicks=len(state.draft.clicks),
+        current_clicks=len(state.draft.clicks) - state.draft.given,
         proposed=sum(
             bool(each.proposed_by) and not each.drafts
             for each in state.objects.values()

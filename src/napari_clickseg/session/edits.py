@@ -40,6 +40,7 @@ __all__ = [
 #: Kinds of edits after which the model may be asked about the object in work.
 ASKS = frozenset(
     {"add", "move", "radius", "remove", "clicks", "automatic", "reopen", "mask"}
+    | {"continue"}
 )
 
 
@@ -72,6 +73,8 @@ class Edit:
         Whether the next edit waited for the last answer.
     how : How, optional
         With which settings.
+    group : str
+        Name of the propagation that it is a part of, over several planes.
     """
 
     kind: str
@@ -85,6 +88,7 @@ class Edit:
     steps: tuple[Step, ...] = ()
     answered: bool = True
     how: How | None = None
+    group: str = ""
 
 
 def edits_of(path: Sequence[Moment[Any]]) -> tuple[Edit, ...]:
@@ -172,6 +176,8 @@ def _pack(edit: Edit, arrays: Arrays) -> dict[str, Any]:
         text["objects"] = [pack_object(each, arrays) for each in edit.objects]
     if not edit.answered:
         text["answered"] = False
+    if edit.group:
+        text["group"] = edit.group
     return text
 
 
@@ -187,6 +193,7 @@ def _unpack(text: dict[str, Any], arrays: Arrays, settings: PredictionSettings) 
         whole=text.get("whole", True),
         objects=tuple(unpack_object(each, arrays, settings) for each in objects),
         answered=bool(text.get("answered", True)),
+        group=str(text.get("group", "")),
     )
 
 

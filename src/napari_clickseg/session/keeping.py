@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from napari_clickseg.session.carrying import CarryingSession
 from napari_clickseg.session.edits import Edit, edits_of
 from napari_clickseg.session.journal import Journal, head_of, sessions_folder
 from napari_clickseg.session.moments import State
-from napari_clickseg.session.proposing import ProposingSession
 
 if TYPE_CHECKING:
     from napari_clickseg.session.file import SessionRecord
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["KeptSession"]
 
 
-class KeptSession(ProposingSession):
+class KeptSession(CarryingSession):
     """A session whose edits are on disk before they are shown."""
 
     _folder: Path | None = None

@@ -27,7 +27,9 @@ __all__ = ["pack_draft", "pack_object", "unpack_draft", "unpack_object"]
 def pack_object(each: SegmentedObject, arrays: Arrays) -> dict[str, Any]:
     """Return a committed object as JSON."""
     drafts = [pack_draft(draft, arrays, brief=True) for draft in each.drafts]
+    carried = {"carried": each.carried} if each.carried else {}
     return {
+        **carried,
         "label": each.label,
         "pixels": pack_patch(each.pixels, arrays),
         "drafts": drafts,
@@ -55,7 +57,9 @@ def pack_draft(draft: Draft, arrays: Arrays, *, brief: bool = False) -> dict[str
     object, to a byte's precision.
     """
     last = draft.steps[-1].prediction if draft.steps else None
+    given = {"given": draft.given} if draft.given else {}
     return {
+        **given,
         "clicks": [click.to_dict() for click in draft.clicks],
         "base": None if draft.base is None else pack_state(draft.base, arrays),
         "before": draft.before,
@@ -102,6 +106,7 @@ def unpack_draft(
         label=text["label"],
         started=text["started"],
         spent=text["spent"],
+        given=text.get("given", 0),
     )
     if text["opened"] is not None:
         draft = replace(draft, opened=unpack_object(text["opened"], arrays, settings))

@@ -1,0 +1,459 @@
+"""An object followed through a stack or a time series, from plane to plane.
+
+Each plane is asked with one click that nobody made, at the innermost point of the mask
+on the plane before, moved to where its grey values are found again. The previous mask is
+the core of that mask: given all of it, the network repeats it. Only where the answer is
+little more than that core, it is given the whole. Where the answer vanishes or its shape
+jumps, the object has ended, or somebody has to look: the way ends there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clickseg.errors import MaskError, SettingsError
+from napari_clickseg.session.carrying import Look, new_group
+from napari_clickseg.session.changes import Change
+from napari_clickseg.session.click_session import ClickSession
+from napari_clickseg.session.following import (
+    Appearance,
+    core_of,
+    innermost,
+    moved,
+    shift_to,
+)
+from napari_clickseg.session.objects import Overlap, check_label
+from napari_clickseg.session.patches import Patch
+
+__all__ = [
+    "DIRECTIONS",
+    "Direction",
+    "End",
+    "Propagation",
+    "PropagationOptions",
+    "Step",
+]
+
+Direction = Literal["both", "forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+#: Planes farther apart than this many pixels loosen the rules no further.
+LOOSEST = 4.0
+#: An object is looked for no farther away than this, in pixels.
+FARTHEST = 64
+#: Differences of grey values above so many deviations are clear.
+CLEAR = 1.5
+#: An answer of less than this many times the core that was given only repeats it.
+REPEATS = 1.3
+
+
+@dataclass(frozen=True)
+class PropagationOptions:
+    """How far an object is carried, and when its way ends.
+
+    Parameters
+    ----------
+    direction : {"both", "forward", "backward"}
+        Towards higher indices (forward), lower ones, or first the former and then the
+        latter.
+    planes : int or None
+        So many planes each way at most; None: to the end of the stack.
+    growth : float
+        The area may grow by at most this factor from one plane to the next; above 1.
+    shrink : float
+        It may become smaller by at most this factor; above 1. Larger than ``growth``,
+        because the last plane of a round object is often small.
+    overlap : float
+        Intersection over union of the masks on two planes is at least this, or, where
+        one lies almost within the other, that much of the smaller one is: 0 to 1.
+    least_area : int
+        An object of fewer pixels has vanished.
+    certainty : float
+        Mean probability within the mask below which it has vanished: 0 to 1.
+    contrast : float
+        Where an object is clearly brighter or darker than what is around it (by more
+        than 1.5 times the deviation there), it has vanished once that difference falls below this
+        part of what it was on the plane before, or below half of this part of what it
+        was at first: 0 to 1; 0 for never.
+    search : float
+        How far the object may have moved from one plane to the next, as a part of its
+        longer side; its grey values are looked for there. 0: it stands still.
+    spacing : float
+        Distance of two planes, in pixels of a plane (``dz / dx``). Beyond 1 the object
+        may change more: the factors are taken to the power of ``sqrt(spacing)``, and
+        ``overlap`` is divided by it; above 4 they loosen no further.
+
+    Raises
+    ------
+    SettingsError
+        If a value makes no sense.
+    """
+
+    direction: Direction = "both"
+    planes: int | None = None
+    growth: float = 2.0
+    shrink: float = 3.0
+    overlap: float = 0.3
+    least_area: int = 9
+    certainty: float = 0.6
+    contrast: float = 0.45
+    search: float = 0.4
+    spacing: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise SettingsError(
+                f"direction is {self.direction!r}: choose one of "
+                f"{', '.join(DIRECTIONS)}."
+            )
+        if self.planes is not None and self.planes < 1:
+            raise SettingsError(f"planes is {self.planes}: give 1 or more, or None.")
+        for name in ("growth", "shrink"):
+            value = getattr(self, name)
+            if not value > 1:
+                raise SettingsError(f"{name} is {value}: give a factor above 1.")
+        for name in ("overlap", "certainty", "contrast", "search"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SettingsError(f"{name} is {value}: give a value from 0 to 1.")
+        if self.least_area < 1:
+            raise SettingsError(f"least_area is {self.least_area}: give 1 or more.")
+        if not (self.spacing > 0 and math.isfinite(self.spacing)):
+            raise SettingsError(
+                f"spacing is {self.spacing}: give the distance of two planes in pixels."
+            )
+
+    @property
+    def looseness(self) -> float:
+        """By how much the rules are loosened; 1 for planes a pixel apart or nearer."""
+        return math.sqrt(min(max(self.spacing, 1.0), LOOSEST))
+
+    def judge(self, before: Patch, look: Look) -> str:
+        """Return why an answer cannot be the object of the plane before; "" if it can.
+
+        Parameters
+        ----------
+        before : Patch of bool
+            Its mask there, moved to where it was looked for.
+        look : Look
+            The answer.
+        """
+        mask = look.mask
+        area, old = (int(np.count_nonzero(p.values)) for p in (mask, before))
+        if area < self.least_area:
+            return "vanished"
+        inside = look.draft.answer.within(mask.box)[mask.values]
+        if float(inside.mean()) < self.certainty:
+            return f"vanished: only {inside.mean():.0%} sure"
+        ratio, loose = area / old, self.looseness
+        if ratio > self.growth**loose or 1 / ratio > self.shrink**loose:
+            return f"jumped: area \N{MULTIPLICATION SIGN}{_short(ratio)}"
+        common = int(np.count_nonzero(before.within(mask.box) & mask.values))
+        shared = common / (area + old - common)
+        if shared < self.overlap / loose and common < 0.9 * min(area, old):
+            return f"jumped: only {shared:.0%} overlap"
+        return ""
+
+    def faded(self, seen: Appearance, before: Appearance, first: Appearance) -> str:
+        """Return that the object is not to be seen any more; "" if it is."""
+        now, _ = seen.contrast
+        for other, part in ((before, self.contrast), (first, self.contrast / 2)):
+            was, around = other.contrast
+            if abs(was) > CLEAR * around and now * np.sign(was) < part * abs(was):
+                left = max(0.0, now / was)
+                return f"vanished: {left:.0%} of its contrast left"
+        return ""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What was done on one plane.
+
+    Parameters
+    ----------
+    index : int
+        The plane.
+    change : Change or None
+        What changed there; None where nothing did.
+    look : Look or None
+        The answer, also of one that was not taken; None where none was asked for.
+    end : str
+        Why the way ended here; empty where it goes on.
+    carried : bool
+        Whether the object was carried here.
+    """
+
+    index: int
+    change: Change | None
+    look: Look | None = None
+    end: str = ""
+    carried: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a way ended.
+
+    Parameters
+    ----------
+    index : int
+        The first plane that the object was not carried to.
+    reason : str
+        ``"vanished"``, ``"jumped: area x2.3"``, ``"corrected by hand"``,
+        ``"end of the stack"``, ``"as far as asked for"``, ``"stopped"``, ...
+    doubtful : bool
+        Whether somebody might go on there: it jumped or vanished.
+    """
+
+    index: int
+    reason: str
+    doubtful: bool = False
+
+
+@dataclass(eq=False)
+class _Way:
+    """One direction."""
+
+    sign: int
+    at: int
+    seen: Appearance
+    taken: int = 0
+    clears: bool = False
+
+
+@dataclass(eq=False)
+class Propagation:
+    """One object on its way through the planes; each call of :meth:`step` is one plane.
+
+    Parameters
+    ----------
+    start : int
+        The plane that it is carried from; there it is committed already.
+    count : int
+        Planes of the stack.
+    label : int
+        Its id, the same on all planes.
+    seen : Appearance
+        It, on that plane.
+    options : PropagationOptions
+    policy : {"keep", "overwrite", "probability"} or None
+        Whose the pixels of other objects are; None: as the sessions say.
+    group : str
+        Name of the propagation, by which its steps are undone together.
+
+    Notes
+    -----
+    What an earlier propagation left of the same object is replaced, and deleted beyond
+    the plane where this one ends because the object vanished or jumped. A plane where
+    somebody made or corrected it ends the way, and is not touched.
+    """
+
+    start: int
+    count: int
+    label: int
+    seen: Appearance
+    options: PropagationOptions = field(default_factory=PropagationOptions)
+    policy: Overlap | None = None
+    group: str = field(default_factory=new_group)
+    carried: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    #: The answers that were not taken, by plane.
+    doubts: dict[int, Look] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_label(self.label)
+        if self.seen.mask.box.empty:
+            raise MaskError("There is no object to carry: its mask is empty.")
+        signs = {"both": (1, -1), "forward": (1,), "backward": (-1,)}
+        self._ways = [
+            _Way(sign, self.start, self.seen) for sign in signs[self.options.direction]
+        ]
+        self._check_reach()
+
+    @property
+    def upcoming(self) -> int | None:
+        """The plane that :meth:`step` asks for next; None: all is done."""
+        if not self._ways:
+            return None
+        return self._ways[0].at + self._ways[0].sign
+
+    @property
+    def total(self) -> int:
+        """How many planes there are to go at most, of those that were asked for."""
+        limit = self.options.planes or self.count
+        ways = {"both": (1, -1), "forward": (1,), "backward": (-1,)}
+        ends = {1: self.count - 1 - self.start, -1: self.start}
+        return sum(min(limit, ends[s]) for s in ways[self.options.direction])
+
+    def step(
+        self, session: ClickSession, cancelled: Callable[[], bool] | None = None
+    ) -> Step:
+        """Carry the object to the upcoming plane.
+
+        Parameters
+        ----------
+        session : ClickSession
+            Of that plane.
+        cancelled : callable, optional
+            Asked between passes of the model; True stops.
+
+        Raises
+        ------
+        Cancelled
+            If ``cancelled`` said so; nothing has changed on that plane.
+        """
+        way, index = self._ways[0], self.upcoming
+        assert index is not None
+        there = session.objects.get(self.label)
+        if way.clears:
+            if there is None or not there.carried:
+                self._end(way, index)
+                return Step(index, None)
+            way.at = index
+            self._check_reach()
+            self.dropped.append(index)
+            return Step(index, session.drop_carried(self.label, self.group))
+        if session.opened_label == self.label:
+            return self._ends(way, index, "in work there")
+        if there is not None and not there.carried:
+            return self._ends(way, index, "corrected by hand")
+        reason, look = self._ask(way, session, cancelled)
+        change, seen = None, None
+        if look is not None and not reason:
+            seen = Appearance.of(session.image, look.mask)
+            reason = self.options.faded(seen, way.seen, self.seen)
+        if look is not None and not reason:
+            try:
+                change = session.take_carried(
+                    look, self.label, group=self.group, overlap=self.policy
+                )
+            except MaskError:
+                reason = _taken_by(session.labels, look.mask)
+        if reason or seen is None:
+            if look is not None:
+                self.doubts[index] = look
+            return self._ends(way, index, reason, there, session, look)
+        kept = session.objects[self.label].mask
+        if np.count_nonzero(kept.values) >= self.options.least_area:
+            # else the rest belongs to others: not enough to go on from
+            seen = replace(seen, mask=kept)
+        way.at, way.seen, way.taken = index, seen, way.taken + 1
+        self.carried.append(index)
+        self._check_reach()
+        return Step(index, change, look, carried=True)
+
+    def stop(self, reason: str = "stopped") -> None:
+        """Go no further; what was carried stays."""
+        for way in self._ways:
+            if not way.clears:
+                self.ends.append(End(way.at + way.sign, reason))
+        self._ways.clear()
+
+    def run(
+        self,
+        open_plane: Callable[[int], ClickSession],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Step]:
+        """Yield each step, to the end."""
+        while (index := self.upcoming) is not None:
+            yield self.step(open_plane(index), cancelled)
+
+    # ----------------------------------------------------------------------- parts
+
+    def _ask(
+        self,
+        way: _Way,
+        session: ClickSession,
+        cancelled: Callable[[], bool] | None,
+    ) -> tuple[str, Look | None]:
+        """Ask for the object on the upcoming plane.
+
+        Returns why it is not there, and the answer.
+        """
+        image, mask = session.image, way.seen.mask
+        reach = int(np.clip(self.options.search * max(mask.box.shape), 0, FARTHEST))
+        by, _ = shift_to(way.seen, image, reach)
+        before = moved(mask, by, image.shape)
+        if before.box.empty:
+            return "vanished: it has left the image", None
+        others = session.state.objects.without(self.label).labels(before.box).values
+        free = Patch(before.box, before.values & (others == 0)).tight()
+        if free.box.empty:
+            return _taken_by(others, before), None
+        core = core_of(free)
+        place, _ = innermost(free)
+        look = session.look_for(core.values, place, box=core.box, cancelled=cancelled)
+        if np.count_nonzero(look.mask.values) < REPEATS * np.count_nonzero(core.values):
+            # The plane alone does not tell where it ends: its shape before has to.
+            look = session.look_for(
+                before.values, place, box=before.box, cancelled=cancelled
+            )
+        return self.options.judge(before, look), look
+
+    def _ends(
+        self,
+        way: _Way,
+        index: int,
+        reason: str,
+        older: object = None,
+        session: ClickSession | None = None,
+        look: Look | None = None,
+    ) -> Step:
+        """End a way at a plane; what an older propagation left there is deleted."""
+        doubtful = session is not None
+        self.ends.append(End(index, reason, doubtful))
+        if not doubtful:
+            self._ways.remove(way)
+            return Step(index, None, look, reason)
+        way.at, way.clears = index, True
+        self._check_reach()
+        change = None
+        if older is not None and session is not None:
+            change = session.drop_carried(self.label, self.group)
+            self.dropped.append(index)
+        return Step(index, change, look, reason)
+
+    def _end(self, way: _Way, index: int) -> None:
+        del index
+        self._ways.remove(way)
+
+    def _check_reach(self) -> None:
+        """Drop the ways that have come to the end of the stack, or far enough."""
+        limit = self.options.planes
+        for way in list(self._ways):
+            upcoming = way.at + way.sign
+            if not 0 <= upcoming < self.count:
+                reason = "end of the stack"
+            elif limit is not None and way.taken >= limit and not way.clears:
+                reason = "as far as asked for"
+            else:
+                continue
+            if not way.clears:
+                self.ends.append(End(upcoming, reason))
+            self._ways.remove(way)
+
+
+def _taken_by(labels: NDArray[np.integer], mask: Patch) -> str:
+    """Say whose the pixels are."""
+    if labels.shape != mask.values.shape:
+        labels = labels[mask.box.slices]
+    theirs = labels[mask.values & (labels > 0)]
+    if theirs.size == 0:
+        return "vanished"
+    return f"object {int(np.bincount(theirs).argmax())} is there"
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def ends_in_words(ends: Sequence[End], name: Callable[[int], str]) -> str:
+    """Return where and why ways ended, in words; ``name`` names a plane."""
+    told = [f"{name(e.index)}: {e.reason}" for e in ends if e.doubtful]
+    return "; ".join(told)
