@@ -18,6 +18,7 @@ from napari_clickseg.binding.planes import (
     visible_box,
 )
 from napari_clickseg.binding.preparing import Preparing
+from napari_clickseg.binding.propagating import Propagating
 from napari_clickseg.binding.proposing import Proposing
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
@@ -73,6 +74,8 @@ class Jobs(Choosing):
         self.preparing = Preparing(self)
         #: Objects that are looked for, when no click waits.
         self.proposing = Proposing(self)
+        #: An object that is carried through the planes.
+        self.propagating = Propagating(self)
         channel.idle = self._when_idle
 
     @property
@@ -85,6 +88,7 @@ class Jobs(Choosing):
         self._channel.close()
         self.preparing.close()
         self.proposing.close()
+        self.propagating.close()
         self._stop(self._preference_stops)
         super().close()
 
@@ -113,6 +117,7 @@ class Jobs(Choosing):
         return [kept.connect(key, partial(heed, key)) for key in keys]
 
     def _when_idle(self) -> None:
+        self.propagating.advance()
         self.proposing.advance()
         self.preparing.advance()
 
@@ -163,6 +168,20 @@ class Jobs(Choosing):
             lambda _: engine.add_proposals(plane, options, found),
             partial(self._job_done, context),
         )
+
+    def set_out(
+        self,
+        context: Context[Engine],
+        work: Callable[[], Report],
+        then: Callable[[Job], None],
+    ) -> Job:
+        """Begin with a propagation: an edit, and what follows once it is shown."""
+
+        def done(job: Job) -> None:
+            self._job_done(context, job)
+            then(job)
+
+        return self._channel.edit(lambda _: work(), done)
 
     def new_engine(self, tell: Tell) -> Engine:
         """Return what works in the worker, for one image."""

@@ -52,6 +52,8 @@ KEYS = (
     Key("next_object", "Next object", ("G",)),
     Key("previous_object", "Previous object", ("H",)),
     Key("reopen", "Reopen the one under the mouse", ("R",)),
+    Key("propagate", "Carry through the planes; stop", ("K",)),
+    Key("to_stop", "Go to where it stopped", ("J",)),
     # In Labels layers these are the size of the brush.
     Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
     Key("shrink_radius", "Let it reach less far", (), ("[",)),

@@ -55,6 +55,8 @@ class Report:
         Of all planes together.
     taken_up : (PredictionSettings, RefinementSettings) or None
         How a session from a file was answered, where one was just taken up.
+    others : tuple of Report
+        Of further planes that changed in the same step.
     """
 
     plane: Plane
@@ -68,3 +70,4 @@ class Report:
     settled: bool
     model: ModelFacts | None = None
     taken_up: tuple[PredictionSettings, RefinementSettings] | None = None
+    others: tuple[Report, ...] = ()

@@ -19,6 +19,7 @@ from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft, Step
 from napari_clickseg.session.edits import Edit
 from napari_clickseg.session.following import innermost
+from napari_clickseg.session.history import Moment
 from napari_clickseg.session.masks import as_mask
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.objects import (
@@ -73,6 +74,28 @@ def new_group() -> str:
 
 class CarryingSession(ProposingSession):
     """A session of one plane of several, into which objects are carried."""
+
+    @property
+    def step_number(self) -> int:
+        """Number of the step where the history stands."""
+        return self._moments.history.now.number
+
+    @property
+    def step_time(self) -> float:
+        """When that step was made, in seconds since 1970; 0 where none was."""
+        edit = self._moments.history.now.edit
+        return edit.time if isinstance(edit, Edit) else 0.0
+
+    @property
+    def group(self) -> str:
+        """The propagation that this step is a part of; "" for none."""
+        return _group_of(self._moments.history.now)
+
+    @property
+    def next_group(self) -> str:
+        """The propagation that the step is a part of that redo leads to."""
+        now = self._moments.history.now
+        return _group_of(now.branches[now.newest]) if now.branches else ""
 
     def look_for(
         self,
@@ -308,6 +331,10 @@ def carried_into(
         carried=carried,
     )
     return objects.without(label).committed(new)
+
+
+def _group_of(moment: Moment[Any]) -> str:
+    return moment.edit.group if isinstance(moment.edit, Edit) else ""
 
 
 def _asked(draft: Draft) -> tuple[Step, ...]:

@@ -1,23 +1,21 @@
 """An object followed through a stack or a time series, from plane to plane.
 
 Each plane is asked with one click that nobody made, at the innermost point of the mask
-on the plane before, moved to where its grey values are found again. The previous mask is
-the core of that mask: given all of it, the network repeats it. Only where the answer is
-little more than that core, it is given the whole. Where the answer vanishes or its shape
-jumps, the object has ended, or somebody has to look: the way ends there.
+on the plane before, moved to where its grey values are found again. The previous mask
+is the core of that mask: given all of it, the network repeats it. Only where the answer
+is little more than that core, it is given the whole. Where the answer vanishes or its
+shape jumps, the object has ended, or somebody has to look: the way ends there.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clickseg.errors import MaskError, SettingsError
+from napari_clickseg.errors import MaskError
 from napari_clickseg.session.carrying import Look, new_group
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.click_session import ClickSession
@@ -30,144 +28,19 @@ from napari_clickseg.session.following import (
 )
 from napari_clickseg.session.objects import Overlap, check_label
 from napari_clickseg.session.patches import Patch
+from napari_clickseg.session.propagation_rules import SIGNS, PropagationOptions
 
 __all__ = [
-    "DIRECTIONS",
-    "Direction",
     "End",
     "Propagation",
     "PropagationOptions",
     "Step",
 ]
 
-Direction = Literal["both", "forward", "backward"]
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-#: Planes farther apart than this many pixels loosen the rules no further.
-LOOSEST = 4.0
 #: An object is looked for no farther away than this, in pixels.
 FARTHEST = 64
-#: Differences of grey values above so many deviations are clear.
-CLEAR = 1.5
 #: An answer of less than this many times the core that was given only repeats it.
 REPEATS = 1.3
-
-
-@dataclass(frozen=True)
-class PropagationOptions:
-    """How far an object is carried, and when its way ends.
-
-    Parameters
-    ----------
-    direction : {"both", "forward", "backward"}
-        Towards higher indices (forward), lower ones, or first the former and then the
-        latter.
-    planes : int or None
-        So many planes each way at most; None: to the end of the stack.
-    growth : float
-        The area may grow by at most this factor from one plane to the next; above 1.
-    shrink : float
-        It may become smaller by at most this factor; above 1. Larger than ``growth``,
-        because the last plane of a round object is often small.
-    overlap : float
-        Intersection over union of the masks on two planes is at least this, or, where
-        one lies almost within the other, that much of the smaller one is: 0 to 1.
-    least_area : int
-        An object of fewer pixels has vanished.
-    certainty : float
-        Mean probability within the mask below which it has vanished: 0 to 1.
-    contrast : float
-        Where an object is clearly brighter or darker than what is around it (by more
-        than 1.5 times the deviation there), it has vanished once that difference falls below this
-        part of what it was on the plane before, or below half of this part of what it
-        was at first: 0 to 1; 0 for never.
-    search : float
-        How far the object may have moved from one plane to the next, as a part of its
-        longer side; its grey values are looked for there. 0: it stands still.
-    spacing : float
-        Distance of two planes, in pixels of a plane (``dz / dx``). Beyond 1 the object
-        may change more: the factors are taken to the power of ``sqrt(spacing)``, and
-        ``overlap`` is divided by it; above 4 they loosen no further.
-
-    Raises
-    ------
-    SettingsError
-        If a value makes no sense.
-    """
-
-    direction: Direction = "both"
-    planes: int | None = None
-    growth: float = 2.0
-    shrink: float = 3.0
-    overlap: float = 0.3
-    least_area: int = 9
-    certainty: float = 0.6
-    contrast: float = 0.45
-    search: float = 0.4
-    spacing: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise SettingsError(
-                f"direction is {self.direction!r}: choose one of "
-                f"{', '.join(DIRECTIONS)}."
-            )
-        if self.planes is not None and self.planes < 1:
-            raise SettingsError(f"planes is {self.planes}: give 1 or more, or None.")
-        for name in ("growth", "shrink"):
-            value = getattr(self, name)
-            if not value > 1:
-                raise SettingsError(f"{name} is {value}: give a factor above 1.")
-        for name in ("overlap", "certainty", "contrast", "search"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise SettingsError(f"{name} is {value}: give a value from 0 to 1.")
-        if self.least_area < 1:
-            raise SettingsError(f"least_area is {self.least_area}: give 1 or more.")
-        if not (self.spacing > 0 and math.isfinite(self.spacing)):
-            raise SettingsError(
-                f"spacing is {self.spacing}: give the distance of two planes in pixels."
-            )
-
-    @property
-    def looseness(self) -> float:
-        """By how much the rules are loosened; 1 for planes a pixel apart or nearer."""
-        return math.sqrt(min(max(self.spacing, 1.0), LOOSEST))
-
-    def judge(self, before: Patch, look: Look) -> str:
-        """Return why an answer cannot be the object of the plane before; "" if it can.
-
-        Parameters
-        ----------
-        before : Patch of bool
-            Its mask there, moved to where it was looked for.
-        look : Look
-            The answer.
-        """
-        mask = look.mask
-        area, old = (int(np.count_nonzero(p.values)) for p in (mask, before))
-        if area < self.least_area:
-            return "vanished"
-        inside = look.draft.answer.within(mask.box)[mask.values]
-        if float(inside.mean()) < self.certainty:
-            return f"vanished: only {inside.mean():.0%} sure"
-        ratio, loose = area / old, self.looseness
-        if ratio > self.growth**loose or 1 / ratio > self.shrink**loose:
-            return f"jumped: area \N{MULTIPLICATION SIGN}{_short(ratio)}"
-        common = int(np.count_nonzero(before.within(mask.box) & mask.values))
-        shared = common / (area + old - common)
-        if shared < self.overlap / loose and common < 0.9 * min(area, old):
-            return f"jumped: only {shared:.0%} overlap"
-        return ""
-
-    def faded(self, seen: Appearance, before: Appearance, first: Appearance) -> str:
-        """Return that the object is not to be seen any more; "" if it is."""
-        now, _ = seen.contrast
-        for other, part in ((before, self.contrast), (first, self.contrast / 2)):
-            was, around = other.contrast
-            if abs(was) > CLEAR * around and now * np.sign(was) < part * abs(was):
-                left = max(0.0, now / was)
-                return f"vanished: {left:.0%} of its contrast left"
-        return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,20 +139,50 @@ class Propagation:
     #: The answers that were not taken, by plane.
     doubts: dict[int, Look] = field(default_factory=dict)
 
+    @classmethod
+    def begin(
+        cls,
+        session: ClickSession,
+        start: int,
+        count: int,
+        label: int,
+        options: PropagationOptions | None = None,
+        policy: Overlap | None = None,
+    ) -> Propagation:
+        """Commit the object in work on a plane, if there is one, and set out.
+
+        Parameters
+        ----------
+        session : ClickSession
+            Of the plane ``start``.
+        start, count, label, options, policy
+            As above.
+
+        Raises
+        ------
+        SessionError, MaskError
+            If there is no such object.
+        """
+        group = new_group()
+        session.begin_propagation(group, label, overlap=policy)
+        seen = Appearance.of(session.image, session.objects[label].mask)
+        chosen = options or PropagationOptions()
+        return cls(start, count, label, seen, chosen, policy, group)
+
     def __post_init__(self) -> None:
         check_label(self.label)
         if self.seen.mask.box.empty:
             raise MaskError("There is no object to carry: its mask is empty.")
-        signs = {"both": (1, -1), "forward": (1,), "backward": (-1,)}
+        self._stopped = False
         self._ways = [
-            _Way(sign, self.start, self.seen) for sign in signs[self.options.direction]
+            _Way(sign, self.start, self.seen) for sign in SIGNS[self.options.direction]
         ]
         self._check_reach()
 
     @property
     def upcoming(self) -> int | None:
         """The plane that :meth:`step` asks for next; None: all is done."""
-        if not self._ways:
+        if self._stopped or not self._ways:
             return None
         return self._ways[0].at + self._ways[0].sign
 
@@ -287,9 +190,8 @@ class Propagation:
     def total(self) -> int:
         """How many planes there are to go at most, of those that were asked for."""
         limit = self.options.planes or self.count
-        ways = {"both": (1, -1), "forward": (1,), "backward": (-1,)}
         ends = {1: self.count - 1 - self.start, -1: self.start}
-        return sum(min(limit, ends[s]) for s in ways[self.options.direction])
+        return sum(min(limit, ends[s]) for s in SIGNS[self.options.direction])
 
     def step(
         self, session: ClickSession, cancelled: Callable[[], bool] | None = None
@@ -308,12 +210,12 @@ class Propagation:
         Cancelled
             If ``cancelled`` said so; nothing has changed on that plane.
         """
-        way, index = self._ways[0], self.upcoming
-        assert index is not None
+        way = self._ways[0]
+        index = way.at + way.sign
         there = session.objects.get(self.label)
         if way.clears:
             if there is None or not there.carried:
-                self._end(way, index)
+                self._ways.remove(way)
                 return Step(index, None)
             way.at = index
             self._check_reach()
@@ -350,10 +252,13 @@ class Propagation:
 
     def stop(self, reason: str = "stopped") -> None:
         """Go no further; what was carried stays."""
-        for way in self._ways:
+        # A step may be on its way in another thread: its list is left alone.
+        if self._stopped:
+            return
+        self._stopped = True
+        for way in tuple(self._ways):
             if not way.clears:
                 self.ends.append(End(way.at + way.sign, reason))
-        self._ways.clear()
 
     def run(
         self,
@@ -419,10 +324,6 @@ class Propagation:
             self.dropped.append(index)
         return Step(index, change, look, reason)
 
-    def _end(self, way: _Way, index: int) -> None:
-        del index
-        self._ways.remove(way)
-
     def _check_reach(self) -> None:
         """Drop the ways that have come to the end of the stack, or far enough."""
         limit = self.options.planes
@@ -447,13 +348,3 @@ def _taken_by(labels: NDArray[np.integer], mask: Patch) -> str:
     if theirs.size == 0:
         return "vanished"
     return f"object {int(np.bincount(theirs).argmax())} is there"
-
-
-def _short(ratio: float) -> str:
-    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
-
-
-def ends_in_words(ends: Sequence[End], name: Callable[[int], str]) -> str:
-    """Return where and why ways ended, in words; ``name`` names a plane."""
-    told = [f"{name(e.index)}: {e.reason}" for e in ends if e.doubtful]
-    return "; ".join(told)
