@@ -13,11 +13,13 @@ __all__ = [
     "grow_radius",
     "next_object",
     "previous_object",
+    "propagate",
     "propose",
     "redo",
     "reopen",
     "shrink_radius",
     "toggle_refinement",
+    "to_stop",
     "toggle_sign",
     "undo",
 ]
@@ -61,6 +63,16 @@ def previous_object(viewer: napari.Viewer) -> None:
 def reopen(viewer: napari.Viewer) -> None:
     """Reopen the object that is shown or under the mouse."""
     _act(viewer, "reopen")
+
+
+def propagate(viewer: napari.Viewer) -> None:
+    """Carry an object through the planes; while it is on its way: stop."""
+    _act(viewer, "propagate")
+
+
+def to_stop(viewer: napari.Viewer) -> None:
+    """Go to the plane where an object could not be carried on."""
+    _act(viewer, "to_stop")
 
 
 def propose(viewer: napari.Viewer) -> None:

@@ -39,8 +39,10 @@ __all__ = [
 
 #: An object is looked for no farther away than this, in pixels.
 FARTHEST = 64
-#: An answer of less than this many times the core that was given only repeats it.
-REPEATS = 1.3
+#: An answer that adds less than this part of what is around the core repeats it.
+REPEATS = 0.3
+#: Where less than this part of the place is free of others, the object is not there.
+FREE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,12 +291,14 @@ class Propagation:
             return "vanished: it has left the image", None
         others = session.state.objects.without(self.label).labels(before.box).values
         free = Patch(before.box, before.values & (others == 0)).tight()
-        if free.box.empty:
+        inside, left = (int(np.count_nonzero(p.values)) for p in (before, free))
+        if left < FREE * inside:
             return _taken_by(others, before), None
         core = core_of(free)
         place, _ = innermost(free)
         look = session.look_for(core.values, place, box=core.box, cancelled=cancelled)
-        if np.count_nonzero(look.mask.values) < REPEATS * np.count_nonzero(core.values):
+        given = np.count_nonzero(core.values)
+        if np.count_nonzero(look.mask.values) < given + REPEATS * (left - given):
             # The plane alone does not tell where it ends: its shape before has to.
             look = session.look_for(
                 before.values, place, box=before.box, cancelled=cancelled
