@@ -18,8 +18,8 @@ __all__ = [
     "redo",
     "reopen",
     "shrink_radius",
-    "toggle_refinement",
     "to_stop",
+    "toggle_refinement",
     "toggle_sign",
     "undo",
 ]

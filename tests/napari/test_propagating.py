@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from tests.napari.fakes import FakeModel
 
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.errors import SessionError
@@ -228,14 +227,13 @@ def test_what_was_carried_comes_back_after_a_crash(ui, viewer, truth):
     again.add_image(image, name="stack", contrast_limits=(0, 255))
     more = napari_layers.attach(again)
     again.dims.set_current_step(0, 6)
-    more.update_saved() if hasattr(more, "update_saved") else None
     for _ in range(200):
         if more.resume_text:
             break
         more._wait_a_little(None)
     assert more.resume_text
     more.resume()
-    for _ in range(2000):
+    for _ in range(500):
         if more.idle and np.array_equal(more.objects_layer.data, shown):
             break
         more._wait_a_little(None)

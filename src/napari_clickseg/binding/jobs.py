@@ -22,6 +22,7 @@ from napari_clickseg.binding.propagating import Propagating
 from napari_clickseg.binding.proposing import Proposing
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
+from napari_clickseg.binding.taking_up import TakingUp
 from napari_clickseg.binding.writing import box_reader, label_check
 from napari_clickseg.preferences import Preferences, preferences
 
@@ -76,6 +77,8 @@ class Jobs(Choosing):
         self.proposing = Proposing(self)
         #: An object that is carried through the planes.
         self.propagating = Propagating(self)
+        #: The other planes of what was carried, after a crash.
+        self.taking_up = TakingUp(self)
         channel.idle = self._when_idle
 
     @property
@@ -117,6 +120,7 @@ class Jobs(Choosing):
         return [kept.connect(key, partial(heed, key)) for key in keys]
 
     def _when_idle(self) -> None:
+        self.taking_up.advance()
         self.propagating.advance()
         self.proposing.advance()
         self.preparing.advance()
@@ -168,6 +172,13 @@ class Jobs(Choosing):
             lambda _: engine.add_proposals(plane, options, found),
             partial(self._job_done, context),
         )
+
+    def resume(self) -> None:
+        """Take up the session of last time, and the planes that belong to it."""
+        plane, there = self.plane, bool(self.resume_text)
+        super().resume()
+        if there and plane is not None:
+            self.taking_up.start(plane)
 
     def set_out(
         self,

@@ -92,6 +92,12 @@ class CarryingSession(ProposingSession):
         return _group_of(self._moments.history.now)
 
     @property
+    def groups(self) -> set[str]:
+        """All propagations that led to where the history stands."""
+        found = {_group_of(moment) for moment in self._moments.history.path}
+        return found - {""}
+
+    @property
     def next_group(self) -> str:
         """The propagation that the step is a part of that redo leads to."""
         now = self._moments.history.now

@@ -51,7 +51,7 @@ class PropagateSection(QWidget):
         )
         self.growth = number(
             "Stops where the area grows by more than this factor from one plane to the "
-            "next; planes that are far apart (by the scale of the layer) may differ more",
+            "next; planes far apart (by the scale of the layer) may differ more",
             (1.05, 20.0),
             0.1,
             self._choose_growth,
