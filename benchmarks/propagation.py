@@ -267,15 +267,17 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     model, rows = cs.load_model(given.model), []
-    for name in given.stacks:
-        stack = STACKS[name]()
-        for number in range(1, min(given.objects, int(stack.objects.max())) + 1):
+    stacks = [STACKS[name]() for name in given.stacks]
+    for number in range(1, given.objects + 1):
+        for stack in stacks:
+            if number > stack.objects.max():
+                continue
             for row in measured(stack, number, model):
                 rows.append(row)
                 print(row, flush=True)
             text = json.dumps([asdict(row) for row in rows], indent=1)
             (given.out / "propagation.json").write_text(text, encoding="utf-8")
-    (given.out / "propagation.md").write_text(table(rows), encoding="utf-8")
+            (given.out / "propagation.md").write_text(table(rows), encoding="utf-8")
     print(table(rows))
     if given.page:
         fill(PAGE, {"propagation": table(rows)})
