@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from napari_clickseg.models.model import load_model
     from napari_clickseg.models.registry import list_models
     from napari_clickseg.napari_layers import attach
-    from napari_clickseg.session import ClickSession, predict, propose_objects
+    from napari_clickseg.session import (
+        ClickSession,
+        StackSession,
+        predict,
+        propose_objects,
+    )
     from napari_clickseg.training.finetune import finetune
 
 __all__ = [
     "ClickSegError",
     "ClickSession",
+    "StackSession",
     "__version__",
     "attach",
     "finetune",
@@ -41,6 +47,7 @@ __all__ = [
 _HOMES = {
     "ClickSegError": "errors",
     "ClickSession": "session",
+    "StackSession": "session",
     "attach": "napari_layers",
     "finetune": "training.finetune",
     "list_models": "models.registry",

@@ -15,11 +15,13 @@ __all__ = [
     "next_object",
     "next_unlabelled",
     "previous_object",
+    "propagate",
     "propose",
     "redo",
     "reject",
     "reopen",
     "shrink_radius",
+    "to_stop",
     "toggle_refinement",
     "toggle_sign",
     "undo",
@@ -64,6 +66,16 @@ def previous_object(viewer: napari.Viewer) -> None:
 def reopen(viewer: napari.Viewer) -> None:
     """Reopen the object that is shown or under the mouse."""
     _act(viewer, "reopen")
+
+
+def propagate(viewer: napari.Viewer) -> None:
+    """Carry an object through the planes; while it is on its way: stop."""
+    _act(viewer, "propagate")
+
+
+def to_stop(viewer: napari.Viewer) -> None:
+    """Go to the plane where an object could not be carried on."""
+    _act(viewer, "to_stop")
 
 
 def propose(viewer: napari.Viewer) -> None:

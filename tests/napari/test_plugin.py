@@ -134,6 +134,8 @@ def test_preferences_reach_a_new_viewer(plugin_in_settings, viewer, model):
         ("photo", np.uint8, 3),
         ("fluorescence", np.uint16, 2),
         ("phase_contrast", np.uint8, 2),
+        ("nuclei_stack", np.uint16, 3),
+        ("moving_cells", np.uint16, 3),
     ],
 )
 def test_samples_open_without_network(manifest, viewer, monkeypatch, key, dtype, ndim):
@@ -151,7 +153,7 @@ def test_samples_open_without_network(manifest, viewer, monkeypatch, key, dtype,
     assert data.dtype == dtype
     assert data.ndim == ndim
     layer = viewer.add_image(data, **keywords)
-    assert layer.rgb == (ndim == 3)
+    assert layer.rgb == (key == "photo")
 
 
 def test_drawn_samples_know_their_objects():

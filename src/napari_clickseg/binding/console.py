@@ -15,7 +15,7 @@ from napari_clickseg.binding.reading import Reading
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.clicks import Click, as_position
 from napari_clickseg.errors import Cancelled
-from napari_clickseg.session import Change, Overlap
+from napari_clickseg.session import Carried, Change, Overlap
 
 if TYPE_CHECKING:
     from napari_clickseg.models.model import Model
@@ -152,6 +152,40 @@ class Console(Reading):
         report: Report = self._wait(proposing.outcome)
         return self.session.change if report.change is None else report.change
 
+    def propagate(self, label: int | None = None, **wishes: Any) -> Carried:
+        """Carry an object through the planes, from the one on screen.
+
+        All of it is one step: :meth:`undo` takes it back on all planes.
+
+        Parameters
+        ----------
+        label : int, optional
+            A committed object of the plane; default: the one in work.
+        **wishes
+            ``axis``, the data axis to follow (default: the first of those that are not
+            on screen), and fields of
+            :class:`napari_clickseg.session.PropagationOptions`, such as
+            ``direction="forward"`` or ``planes=5``.
+
+        Returns
+        -------
+        Carried
+            Where it was carried to, and where and why it went no further.
+
+        Raises
+        ------
+        ClickSegError
+            If there is no such object, or the image is a single plane.
+        """
+        propagating = self.propagating
+        self._in_owner(lambda: propagating.start(label, **wishes))
+        while propagating.running:
+            self._wait_a_little(propagating.job)
+        if propagating.error is not None:
+            raise propagating.error
+        assert propagating.carried is not None
+        return propagating.carried
+
     def set_labels(self, labels: Any, **where: Any) -> Change:
         """Take over a label image (H, W) as the objects of the plane."""
         return self._edit("set_labels", (labels,), where)
@@ -159,7 +193,10 @@ class Console(Reading):
     # -------------------------------------------------------------------- history
 
     def undo(self) -> Change | None:
-        """Take back the newest edit, mask or commit; None where there is none."""
+        """Take back the newest edit, mask or commit; None where there is none.
+
+        A propagation is one step, which is taken back on all planes.
+        """
         return self._edit("undo", (), {}) if self.can_undo else None
 
     def redo(self) -> Change | None:
@@ -206,6 +243,7 @@ class Console(Reading):
     def stop(self) -> None:
         """Stop a download, proposals, and answers that nobody needs."""
         self.proposing.cancel()
+        self.propagating.cancel()
         super().stop()
 
     # ----------------------------------------------------------------------- parts

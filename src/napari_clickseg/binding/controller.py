@@ -65,6 +65,8 @@ class Controller(Jobs):
                     self._draw(context)
         if here:
             self._show_marks()
+        for each in report.others:
+            self.apply(context, each)
         self.changed.emit()
         self.keep_on_disk(context.engine, report)
 

@@ -16,6 +16,7 @@ from napari_clickseg.binding.planes import Plane, PlaneImage
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelFacts, ModelShelf, Tell
 from napari_clickseg.boxes import Box
+from napari_clickseg.errors import SessionError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.plane_view import PlaneView
 from napari_clickseg.session import (
@@ -28,12 +29,16 @@ from napari_clickseg.session import (
 )
 from napari_clickseg.session.base import stats_of
 from napari_clickseg.session.in_blocks import differing_blocks
+from napari_clickseg.session.propagating import Propagation
 from napari_clickseg.session.recovering import Recovered
+from napari_clickseg.session.together import Together
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
     from napari_clickseg.prediction.proposing import Proposals
     from napari_clickseg.prediction.settings import PredictionSettings
+    from napari_clickseg.session.carrying import Look
+    from napari_clickseg.session.propagation_rules import PropagationOptions
 
 __all__ = ["LOOKING", "Engine"]
 
@@ -50,6 +55,8 @@ class Engine(PlaneEngine[ClickSession]):
     def __init__(self, shelf: ModelShelf, tell: Tell) -> None:
         super().__init__(shelf, tell)
         self._floor: int | None = None
+        #: Steps over several planes.
+        self.together: Together[Plane] = Together(self._sessions)
 
     # ------------------------------------------------------------------- opening
 
@@ -104,6 +111,10 @@ class Engine(PlaneEngine[ClickSession]):
     ) -> Report:
         """Call an edit of the session by its name."""
         session = self._session(plane)
+        if name in {"undo", "redo"}:
+            changes: dict[Plane, Change] = getattr(self.together, name)(plane)
+            if changes:
+                return self._reports(plane, changes, options)
         session.overlap = options.overlap  # type: ignore[assignment]
         if name == "start_from_model" or (session.pending and name == "commit"):
             self._prepare(plane, options)
@@ -165,6 +176,66 @@ class Engine(PlaneEngine[ClickSession]):
         shape = self._session(plane).shape
         empty = PlaneView(Box.of_shape(shape), (), np.int32)
         return self.set_labels(plane, options, empty)
+
+    # ----------------------------------------------------------- over several planes
+
+    def begin_propagation(
+        self,
+        plane: Plane,
+        options: Options,
+        where: tuple[int, int],
+        label: int | None,
+        rules: PropagationOptions,
+    ) -> tuple[Propagation, Report]:
+        """Set out with an object: the one in work, or a committed one.
+
+        Parameters
+        ----------
+        where : (int, int)
+            Number of the plane along the axis to follow, and how many there are.
+        label : int or None
+            Of a committed object.
+        """
+        session = self._session(plane)
+        session.overlap = options.overlap  # type: ignore[assignment]
+        if session.in_work:
+            label = session.opened_label or self._next_label()
+            if session.pending:
+                self._prepare(plane, options)
+        if label is None:
+            raise SessionError(
+                "Which object? Click one, or put the mouse on one that is committed, "
+                "or show it with G and H."
+            )
+        if options.check_label is not None:
+            options.check_label(label)
+        propagation = Propagation.begin(session, *where, label, rules)
+        self.together.done(propagation.group)
+        return propagation, self._report(plane, session.change, options)
+
+    def carry(
+        self,
+        plane: Plane,
+        options: Options,
+        propagation: Propagation,
+        cancelled: CancelCheck,
+    ) -> Report:
+        """Carry an object to the next plane, which is this one."""
+        session = self._session(plane)
+        session.overlap = options.overlap  # type: ignore[assignment]
+        self._prepare(plane, options)
+        step = propagation.step(session, cancelled)
+        self.together.done(propagation.group)
+        return self._report(plane, step.change, options)
+
+    def continue_object(
+        self, plane: Plane, options: Options, label: int, look: Look | None
+    ) -> Report:
+        """Go on with an object where it was not carried to, if nothing is in work."""
+        session = self._session(plane)
+        if session.in_work or label in session.objects:
+            return self._report(plane, None, options)
+        return self.call(plane, options, "continue_object", label, look)
 
     # -------------------------------------------------------------------- reading
 
@@ -257,8 +328,10 @@ class Engine(PlaneEngine[ClickSession]):
 
     def _next_label(self) -> int:
         """Return the id after the highest one of all planes."""
-        used = (s.state.objects.next_label for s in self._sessions.values())
-        return max([(self._floor or 0) + 1, *used])
+        used = [self._floor or 0]
+        for session in self._sessions.values():
+            used += [session.state.objects.next_label - 1, session.opened_label or 0]
+        return max(used) + 1
 
     def _prepare(self, plane: Plane, options: Options) -> None:
         """Give the session its model and its view."""
@@ -278,21 +351,24 @@ class Engine(PlaneEngine[ClickSession]):
         if session.refinement != options.refinement:
             session.refinement = options.refinement
 
+    def _reports(
+        self, plane: Plane, changes: dict[Plane, Change], options: Options
+    ) -> Report:
+        """Report what changed on several planes; first of the one on screen."""
+        reports = {p: self._report(p, c, options) for p, c in changes.items()}
+        mine = reports.pop(plane, None) or self._report(plane, None, options)
+        return replace(mine, others=tuple(reports.values()))
+
     def _report(self, plane: Plane, change: Change | None, options: Options) -> Report:
         session = self._sessions[plane]
-        each = [s.stats for s in self._sessions.values()]
-        stats = SessionStats(
-            tuple(sorted((o for s in each for o in s.objects), key=lambda o: o.label)),
-            sum(s.current_clicks for s in each),
-            sum(s.proposed for s in each),
-        )
+        stats = SessionStats.together(s.stats for s in self._sessions.values())
         return Report(
             plane=plane,
             change=change,
             marks=tuple(map(mark_of, session.clicks)),
             stats=stats,
-            can_undo=session.can_undo,
-            can_redo=session.can_redo,
+            can_undo=session.can_undo or bool(self.together.to_undo(plane)),
+            can_redo=session.can_redo or bool(self.together.to_redo(plane)),
             drafted=session.in_work,
             settled=session.settled,
             model=self._shelf.facts(options.model),

@@ -12,6 +12,7 @@ from napari_clickseg.binding.choosing import Choosing
 from napari_clickseg.binding.effort import WorkingEngine
 from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.image_jobs import Context
+from napari_clickseg.binding.other_planes import OtherPlanes
 from napari_clickseg.binding.planes import (
     Plane,
     PlaneImage,
@@ -19,6 +20,7 @@ from napari_clickseg.binding.planes import (
     visible_box,
 )
 from napari_clickseg.binding.preparing import Preparing
+from napari_clickseg.binding.propagating import Propagating
 from napari_clickseg.binding.proposing import Proposing
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
@@ -76,6 +78,10 @@ class Jobs(Choosing):
         self.preparing = Preparing(self)
         #: Objects that are looked for, when no click waits.
         self.proposing = Proposing(self)
+        #: An object that is carried through the planes.
+        self.propagating = Propagating(self)
+        #: The other planes of what was carried, after a crash.
+        self.other_planes = OtherPlanes(self)
         channel.idle = self._when_idle
 
     @property
@@ -88,6 +94,7 @@ class Jobs(Choosing):
         self._channel.close()
         self.preparing.close()
         self.proposing.close()
+        self.propagating.close()
         self._stop(self._preference_stops)
         super().close()
 
@@ -116,6 +123,8 @@ class Jobs(Choosing):
         return [kept.connect(key, partial(heed, key)) for key in keys]
 
     def _when_idle(self) -> None:
+        self.other_planes.advance()
+        self.propagating.advance()
         self.proposing.advance()
         self.preparing.advance()
 
@@ -167,6 +176,27 @@ class Jobs(Choosing):
             lambda _: engine.add_proposals(plane, options, found),
             partial(self._job_done, context),
         )
+
+    def resume(self) -> None:
+        """Take up the session of last time, and the planes that belong to it."""
+        plane, there = self.plane, bool(self.resume_text)
+        super().resume()
+        if there and plane is not None:
+            self.other_planes.start(plane)
+
+    def set_out(
+        self,
+        context: Context[Engine],
+        work: Callable[[], Report],
+        then: Callable[[Job], None],
+    ) -> Job:
+        """Begin with a propagation: an edit, and what follows once it is shown."""
+
+        def done(job: Job) -> None:
+            self._job_done(context, job)
+            then(job)
+
+        return self._channel.edit(lambda _: work(), done)
 
     def new_engine(self, tell: Tell) -> Engine:
         """Return what works in the worker, for one image."""

@@ -55,6 +55,8 @@ KEYS = (
     Key("accept", "Keep the proposal, show the next", ("K",)),
     Key("reject", "Delete the object, show the next", ("D",)),
     Key("next_unlabelled", "Go to what has no object yet", ("U",)),
+    Key("propagate", "Carry through the planes; stop", ("W",)),
+    Key("to_stop", "Go to where it stopped", ("J",)),
     # In Labels layers these are the size of the brush.
     Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
     Key("shrink_radius", "Let it reach less far", (), ("[",)),

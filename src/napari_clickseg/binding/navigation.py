@@ -104,7 +104,26 @@ class Navigation(Controller):
     def _act_toggle_sign(self) -> None:
         self.set_sign(not self.positive)
 
+    def _act_propagate(self) -> None:
+        """Carry an object through the planes; a second time: stop."""
+        if self.propagating.running:
+            self.propagating.cancel()
+            return
+        report = self.report
+        label = None
+        if report is None or not report.drafted:
+            label = self._object_under_mouse() or self.shown_object
+            layer = self.objects_layer
+            if label is None and layer is not None and report is not None:
+                selected = int(layer.selected_label)
+                label = selected if selected in report.boxes else None
+        self.propagating.start(label)
+
+    def _act_to_stop(self) -> None:
+        self.propagating.go_to_stop()
+
     def _act_undo(self) -> None:
+        self.propagating.cancel(quietly=True)
         self.edit(lambda engine, plane, o: engine.call(plane, o, "undo"))
 
     def _act_redo(self) -> None:

@@ -179,6 +179,10 @@ class PlaneEngine(Generic[S]):
         self._saved[plane] = path, recovered, source
         return self._in_words(recovered)
 
+    def saved_history(self, plane: Plane) -> Any:
+        """Return the history of what :meth:`look_for_saved` found."""
+        return self._saved[plane][1].history
+
     def resume(self, plane: Plane, options: Any) -> Any:
         """Take up what :meth:`look_for_saved` found, and go on with its journal."""
         path, recovered, source = self._saved.pop(plane)

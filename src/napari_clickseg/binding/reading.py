@@ -111,9 +111,15 @@ class Reading(TakingUp):
     @property
     def can_undo(self) -> bool:
         """Whether undo would do something."""
-        return self.session.can_undo
+        return self.session.can_undo or self._together("to_undo")
 
     @property
     def can_redo(self) -> bool:
         """Whether redo would do something."""
-        return self.session.can_redo
+        return self.session.can_redo or self._together("to_redo")
+
+    def _together(self, name: str) -> bool:
+        """Whether there is a step over several planes to take back or bring back."""
+        return bool(
+            self._ask_engine(lambda engine, p: getattr(engine.together, name)(p))
+        )

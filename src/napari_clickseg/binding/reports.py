@@ -59,6 +59,8 @@ class Report:
         The committed objects of the plane themselves.
     taken_up : (PredictionSettings, RefinementSettings) or None
         How a session from a file was answered, where one was just taken up.
+    others : tuple of Report
+        Of further planes that changed in the same step.
     """
 
     plane: Plane
@@ -72,6 +74,7 @@ class Report:
     model: ModelFacts | None = None
     objects: Objects = field(default_factory=Objects)
     taken_up: tuple[PredictionSettings, RefinementSettings] | None = None
+    others: tuple[Report, ...] = ()
 
     @cached_property
     def boxes(self) -> dict[int, Box]:

@@ -5,6 +5,8 @@
     and ``base`` (image, model, options, arrays to read)
 ``proposing``
     objects that a model finds without a click
+``stack``, ``propagating``, ``following``, ``carrying``, ``together``
+    several planes: objects carried from one to the next, undone as one step
 ``draft``, ``objects``
     the object in work and the committed ones: immutable records
 ``history``, ``moments``
@@ -21,7 +23,9 @@ from napari_clickseg.session.base import SESSION_SETTINGS, STARTER
 from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
 from napari_clickseg.session.click_session import ClickSession
 from napari_clickseg.session.objects import OVERLAPS, Overlap, SegmentedObject
+from napari_clickseg.session.propagation_rules import PropagationOptions
 from napari_clickseg.session.proposing import PROPOSER, propose_objects
+from napari_clickseg.session.stack import Carried, StackSession
 from napari_clickseg.session.stateless import predict
 
 __all__ = [
@@ -29,12 +33,15 @@ __all__ = [
     "PROPOSER",
     "SESSION_SETTINGS",
     "STARTER",
+    "Carried",
     "Change",
     "ClickSession",
     "ObjectStats",
     "Overlap",
+    "PropagationOptions",
     "SegmentedObject",
     "SessionStats",
+    "StackSession",
     "predict",
     "propose_objects",
 ]

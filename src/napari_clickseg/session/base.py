@@ -384,7 +384,7 @@ def stats_of(state: State) -> SessionStats:
             ObjectStats(each.label, each.clicks, each.seconds, each.area)
             for each in made
         ),
-        current_clicks=len(state.draft.clicks),
+        current_clicks=len(state.draft.clicks) - state.draft.given,
         proposed=undecided,
     )
 

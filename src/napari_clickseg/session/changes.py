@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -131,6 +132,28 @@ class SessionStats:
     objects: tuple[ObjectStats, ...]
     current_clicks: int
     proposed: int = 0
+
+    @classmethod
+    def together(cls, several: Iterable[SessionStats]) -> SessionStats:
+        """Return the work on all planes; an object counts once, on however many it is.
+
+        Its clicks, seconds and pixels are those of all its planes.
+        """
+        each = list(several)
+        found: dict[int, ObjectStats] = {}
+        for one in (one for stats in each for one in stats.objects):
+            old = found.get(one.label, ObjectStats(one.label, 0, 0.0, 0))
+            found[one.label] = ObjectStats(
+                one.label,
+                old.clicks + one.clicks,
+                old.seconds + one.seconds,
+                old.area + one.area,
+            )
+        return cls(
+            tuple(found[label] for label in sorted(found)),
+            sum(stats.current_clicks for stats in each),
+            sum(stats.proposed for stats in each),
+        )
 
     @property
     def clicks(self) -> int:

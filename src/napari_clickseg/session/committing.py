@@ -29,7 +29,11 @@ class CommittingSession(SessionBase):
     """A session whose masks become objects of a label image."""
 
     def commit(
-        self, label: int | None = None, *, overlap: Overlap | None = None
+        self,
+        label: int | None = None,
+        *,
+        overlap: Overlap | None = None,
+        group: str = "",
     ) -> int:
         """Make the mask an object of :attr:`labels`; the next click starts another.
 
@@ -41,6 +45,8 @@ class CommittingSession(SessionBase):
         overlap : {"keep", "overwrite", "probability"}, optional
             Whose pixels are those that older objects have; default:
             :attr:`overlap`.
+        group : str
+            Name of the propagation that begins with it, if one does.
 
         Returns
         -------
@@ -90,6 +96,7 @@ class CommittingSession(SessionBase):
                 label=label,
                 overlap=policy,
                 steps=tuple(replace(step, prediction=None) for step in draft.steps),
+                group=group,
             ),
         )
         return label

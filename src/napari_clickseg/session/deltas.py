@@ -92,8 +92,8 @@ def same_on_disk(old: Draft, new: Draft) -> bool:
         old.clicks == new.clicks
         and old.base is new.base
         and old.opened is new.opened
-        and (old.before, old.label, old.started, old.spent)
-        == (new.before, new.label, new.started, new.spent)
+        and (old.before, old.label, old.started, old.spent, old.given)
+        == (new.before, new.label, new.started, new.spent, new.given)
         and [(s.count, s.settle, s.visible) for s in old.steps]
         == [(s.count, s.settle, s.visible) for s in new.steps]
     )

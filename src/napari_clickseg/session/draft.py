@@ -83,6 +83,8 @@ class Draft:
         When work on it began, in seconds since 1970-01-01 UTC.
     spent : float
         Seconds of work before that.
+    given : int
+        How many of the first clicks nobody made: they came with a propagation.
     """
 
     clicks: Clicks = ()
@@ -94,6 +96,7 @@ class Draft:
     opened: SegmentedObject | None = None
     started: float | None = None
     spent: float = 0.0
+    given: int = 0
 
     @property
     def pending(self) -> bool:
@@ -132,7 +135,10 @@ class Draft:
         asks = len(clicks) > before or kept < self.before
         if clicks and asks and not (steps and steps[-1].count == len(clicks)):
             steps.append(Step(len(clicks)))
-        return replace(self, clicks=clicks, before=before, steps=tuple(steps)).shown()
+        given = self.given if isinstance(edit, AddClick) else min(self.given, kept)
+        return replace(
+            self, clicks=clicks, before=before, steps=tuple(steps), given=given
+        ).shown()
 
     def without_clicks(self) -> Draft:
         """Return a draft that asks the model before there is any click."""

@@ -46,7 +46,7 @@ __all__ = [
 ASKS = frozenset(
     {
         *("add", "move", "radius", "remove", "clicks", "automatic", "reopen", "mask"),
-        *("scribble", "box"),
+        *("scribble", "box", "continue"),
     }
 )
 
@@ -84,6 +84,8 @@ class Edit:
         Whether the next edit waited for the last answer.
     how : How, optional
         With which settings.
+    group : str
+        Name of the propagation that it is a part of, over several planes.
     """
 
     kind: str
@@ -99,6 +101,7 @@ class Edit:
     steps: tuple[Step, ...] = ()
     answered: bool = True
     how: How | None = None
+    group: str = ""
 
 
 def edits_of(path: Sequence[Moment[Any]]) -> tuple[Edit, ...]:
@@ -190,6 +193,8 @@ def _pack(edit: Edit, arrays: Arrays) -> dict[str, Any]:
         text["box"] = edit.box
     if not edit.answered:
         text["answered"] = False
+    if edit.group:
+        text["group"] = edit.group
     return text
 
 
@@ -208,6 +213,7 @@ def _unpack(text: dict[str, Any], arrays: Arrays, settings: PredictionSettings) 
         on_objects=None if done is None else unpack_object_edit(kind, done),
         box=Box(*text["box"]) if "box" in text else None,
         answered=bool(text.get("answered", True)),
+        group=str(text.get("group", "")),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from napari_clickseg.session.carrying import CarryingSession
 from napari_clickseg.session.edits import Edit, edits_of
 from napari_clickseg.session.effort import IDLE, Activity, Effort, effort_of
 from napari_clickseg.session.journal import Journal, head_of, sessions_folder
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["KeptSession"]
 
 
-class KeptSession(WishingSession):
+class KeptSession(WishingSession, CarryingSession):
     """A session whose edits are on disk before they are shown."""
 
     _folder: Path | None = None

@@ -56,6 +56,9 @@ class SegmentedObject:
         Its class; empty where it has none.
     accepted : bool
         Whether somebody looked at a proposal and kept it.
+    carried : str
+        The propagation that carried it here from another plane; empty where somebody
+        made it here, or has corrected it since.
     """
 
     label: int
@@ -68,6 +71,7 @@ class SegmentedObject:
     proposed_by: str = ""
     category: str = ""
     accepted: bool = False
+    carried: str = ""
 
     @property
     def undecided(self) -> bool:
@@ -86,8 +90,8 @@ class SegmentedObject:
 
     @property
     def clicks(self) -> int:
-        """Number of clicks that made it."""
-        return sum(len(draft.clicks) for draft in self.drafts)
+        """Number of clicks that made it; those that nobody made do not count."""
+        return sum(len(draft.clicks) - draft.given for draft in self.drafts)
 
     def reopened(self) -> Draft:
         """Return a draft that stands where this object stands.
@@ -100,7 +104,8 @@ class SegmentedObject:
             draft = self.drafts[0]
         else:
             clicks = tuple(click for draft in self.drafts for click in draft.clicks)
-            draft = Draft(clicks=clicks).with_mask(self.mask)
+            given = self.drafts[0].given if self.drafts else 0
+            draft = Draft(clicks=clicks, given=given).with_mask(self.mask)
         return replace(
             draft, label=self.label, opened=self, started=None, spent=self.seconds
         )
@@ -225,6 +230,7 @@ class Objects(Mapping[int, SegmentedObject]):
                 continue
             kept = _without(old.pixels, Patch(box, before & ~now))
             left = old.changed(_merged(kept, _certain(Patch(box, now & ~before))))
+            left = replace(left, carried="")
             changes[label] = None if left.pixels.box.empty else left
         for label, mask in painted.items():
             changes[label] = SegmentedObject(label, _certain(mask))

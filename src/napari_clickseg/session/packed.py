@@ -28,7 +28,8 @@ def pack_object(each: SegmentedObject, arrays: Arrays) -> dict[str, Any]:
     """Return a committed object as JSON."""
     drafts = [pack_draft(draft, arrays, brief=True) for draft in each.drafts]
     # Since version 6, where there is something to tell.
-    told = {n: v for n in ("category", "accepted") if (v := getattr(each, n))}
+    beside = ("category", "accepted", "carried")
+    told = {name: value for name in beside if (value := getattr(each, name))}
     return {
         **told,
         "label": each.label,
@@ -58,7 +59,9 @@ def pack_draft(draft: Draft, arrays: Arrays, *, brief: bool = False) -> dict[str
     object, to a byte's precision.
     """
     last = draft.steps[-1].prediction if draft.steps else None
+    given = {"given": draft.given} if draft.given else {}
     return {
+        **given,
         "clicks": [click.to_dict() for click in draft.clicks],
         "base": None if draft.base is None else pack_state(draft.base, arrays),
         "before": draft.before,
@@ -105,6 +108,7 @@ def unpack_draft(
         label=text["label"],
         started=text["started"],
         spent=text["spent"],
+        given=text.get("given", 0),
     )
     if text["opened"] is not None:
         draft = replace(draft, opened=unpack_object(text["opened"], arrays, settings))

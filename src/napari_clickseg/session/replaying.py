@@ -8,6 +8,7 @@ from dataclasses import replace
 from napari_clickseg.clicks import AddClick
 from napari_clickseg.errors import Cancelled, ClickError, MaskError, SessionError
 from napari_clickseg.session.answering import Asking
+from napari_clickseg.session.carrying import redo_carry, redo_continue
 from napari_clickseg.session.draft import Ask, Draft, Step
 from napari_clickseg.session.edits import ASKS, Edit
 from napari_clickseg.session.moments import State
@@ -180,6 +181,15 @@ class _Again:
         assert edit.patch is not None
         objects = self.state.objects.repainted(edit.patch)
         self.state = replace(self.state, objects=objects)
+
+    def _carry(self, edit: Edit) -> None:
+        self.state = redo_carry(edit, self.state, self._asking, self._mask_of)
+
+    def _continue(self, edit: Edit) -> None:
+        self.state = redo_continue(edit, self.state)
+
+    def _propagate(self, edit: Edit) -> None:
+        """Do nothing: other planes have changed."""
 
     def _propose(self, edit: Edit) -> None:
         objects = self.state.objects

@@ -196,7 +196,30 @@ def _propose(edit: Edit, asked: Any) -> Iterator[str]:
         yield f"s.commit({each.label}, overlap={each.overlap!r})"
 
 
+def _carry(edit: Edit, asked: Any) -> Iterator[str]:
+    del asked
+    assert edit.patch is not None
+    assert isinstance(edit.click, AddClick)
+    yield (
+        f"s.carry({_array(edit.patch.values)}, {edit.label}, {_at(edit.click.click)}, "
+        f"box={_box(edit.patch.box)}, overlap={edit.overlap!r})"
+    )
+
+
+def _continue(edit: Edit, asked: Any) -> Iterator[str]:
+    if edit.patch is None:
+        yield f"s.continue_object({edit.label})"
+        return
+    assert isinstance(edit.click, AddClick)
+    del asked
+    where = f"{_at(edit.click.click)}, box={_box(edit.patch.box)}"
+    yield f"look = s.look_for({_array(edit.patch.values)}, {where})"
+    yield f"s.continue_object({edit.label}, look)"
+
+
 _LINES = {
+    "carry": _carry,
+    "continue": _continue,
     "automatic": _automatic,
     "box": _boxed,
     "commit": _commit,

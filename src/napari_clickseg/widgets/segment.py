@@ -25,6 +25,7 @@ from napari_clickseg.widgets.parts import (
     form,
 )
 from napari_clickseg.widgets.prepare import PrepareSection
+from napari_clickseg.widgets.propagate import PropagateSection
 from napari_clickseg.widgets.refinement import RefinementSection
 from napari_clickseg.widgets.sections import (
     ModelSection,
@@ -105,6 +106,7 @@ class SegmentWidget(QWidget):
         for each in (self.undo, self.redo, self.discard):
             row.addWidget(each)
         self.sections = {
+            "propagate": ("Propagate", PropagateSection(clicks)),
             "prepare": ("Prepare", prepare),
             "refinement": ("Refinement", RefinementSection(clicks)),
             "objects": ("Objects", ObjectsSection(clicks)),
@@ -156,6 +158,7 @@ class SegmentWidget(QWidget):
         self.counter.setText(str(clicks.stats))
         self.resume.setText(clicks.resume_text)
         self.resume.setVisible(bool(clicks.resume_text))
+        self.folds["propagate"].setVisible(bool(clicks.propagating.axes()))
         for _title, section in self.sections.values():
             if hasattr(section, "refresh"):
                 section.refresh()
