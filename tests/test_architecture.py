@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "napari_clickseg"
 
 # From the ground up. A module imports from its own room and from rooms before it.
 ROOMS = (
-    ("errors", "boxes"),
+    ("errors", "boxes", "limits"),
     ("clicks", "image", "image_values", "imagefiles", "overlay"),
     ("tasks", "device", "networks"),
     ("refinement",),

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import os
 from typing import TYPE_CHECKING
 
 from napari_clickseg.errors import DeviceError
+from napari_clickseg.limits import free_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -184,7 +184,7 @@ def release_memory(device: str | torch.device | None = None) -> None:
     import torch
 
     gc.collect()
-    _trim_heap()
+    trim_heap()
     kind = None if device is None else torch.device(device).type
     if kind in (None, "cuda") and torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -192,10 +192,12 @@ def release_memory(device: str | torch.device | None = None) -> None:
         torch.mps.empty_cache()
 
 
-def _trim_heap() -> None:
+def trim_heap() -> None:
     """Give free parts of the heap back to the system, where glibc manages it.
 
-    Windows of ever other sizes leave it full of holes, which it keeps.
+    Windows of ever other sizes leave it full of holes, which it keeps. It takes a few
+    milliseconds, holds no lock of Python's, and needs no torch; but the next pass has to
+    ask for its pages again: call it when nothing else is to do.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -223,21 +225,7 @@ def available_bytes(device: str | torch.device = "cpu") -> int | None:
     if chosen.type == "mps":
         limit = torch.mps.recommended_max_memory()
         return int(limit - torch.mps.driver_allocated_memory())
-    return _available_host_bytes()
-
-
-def _available_host_bytes() -> int | None:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
+    return free_bytes()
 
 
 def forecast_bytes(

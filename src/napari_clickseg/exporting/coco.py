@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from napari_clickseg import __version__
 from napari_clickseg.errors import ExportError, MissingPackageError
 from napari_clickseg.exporting.outlines import outlines
+from napari_clickseg.exporting.run_lengths import check_corners, run_lengths
 from napari_clickseg.exporting.writing import check_suffix, replacing
+from napari_clickseg.limits import DAMAGE, check_bytes
 
 __all__ = ["load_coco", "save_coco"]
 
@@ -131,12 +133,13 @@ def load_coco(path: str | os.PathLike[str], image: int | None = None) -> NDArray
         ids = [int(each["id"]) for each in mine]
         if len(set(ids)) < len(ids) or min(ids, default=1) < 1:
             ids = list(range(1, len(mine) + 1))
+        check_bytes(shape, 8)
         labels = np.zeros(shape, np.int32)
         for label, each in zip(ids, mine, strict=True):
             labels[_drawn(each["segmentation"], shape, tools)] = label
     except ExportError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise ExportError(
             f"{path} cannot be read as COCO's JSON of images and annotations "
             f"({type(error).__name__}: {error}). Export it again as COCO."
@@ -166,15 +169,19 @@ def as_plane(labels: Any) -> NDArray[np.int32]:
 def _drawn(given: Any, shape: tuple[int, int], tools: Any) -> NDArray[np.bool_]:
     height, width = shape
     if isinstance(given, list):
-        packed = tools.merge(tools.frPyObjects(given, height, width))
+        rings = [np.asarray(ring, float).reshape(-1, 2) for ring in given]
+        for ring in rings:
+            check_corners(ring, shape)
+        flat = [ring.ravel().tolist() for ring in rings if len(ring) > 2]
+        if not flat:  # points and lines have no inside
+            return np.zeros(shape, bool)
+        packed = tools.merge(tools.frPyObjects(flat, height, width))
     elif tuple(given["size"]) != shape:
         raise ValueError(f"an object on {given['size']} pixels")
-    elif isinstance(given["counts"], list):
-        if sum(given["counts"]) != height * width:
-            raise ValueError("run lengths of another size")
-        packed = tools.frPyObjects(given, height, width)
     else:
-        packed = given
+        counts = run_lengths(given["counts"], height * width)
+        plain = {"size": [height, width], "counts": counts}
+        packed = tools.frPyObjects(plain, height, width)
     return np.asarray(tools.decode(packed)).astype(bool)
 
 

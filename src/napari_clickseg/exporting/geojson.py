@@ -15,6 +15,7 @@ from napari_clickseg.errors import ExportError
 from napari_clickseg.exporting.coco import as_plane
 from napari_clickseg.exporting.outlines import Polygon, outlines
 from napari_clickseg.exporting.writing import check_suffix, replacing
+from napari_clickseg.limits import DAMAGE
 
 __all__ = ["load_geojson", "save_geojson"]
 
@@ -109,7 +110,7 @@ def load_geojson(
                 raise ValueError(f"a {geometry['type']}, which has no inside")
             for rings in polygons:
                 _draw(out, rings, label)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise ExportError(
             f"{path} cannot be read as GeoJSON of polygons ({type(error).__name__}: "
             f"{error}). Export it again, for example from QuPath."

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_clickseg.errors import ExportError, MissingPackageError
 from napari_clickseg.exporting.coco import as_plane
 from napari_clickseg.exporting.tiff import Spacing
+from napari_clickseg.limits import DAMAGE, check_bytes, inside
 
 __all__ = ["load_zarr_labels", "save_zarr_labels"]
 
@@ -108,11 +109,17 @@ def load_zarr_labels(
         group = zarr.open_group(Path(path).expanduser(), mode="r")["labels"]
         attributes = dict(group.attrs)
         names = attributes.get("ome", attributes)["labels"]
-        mine = group[names[0] if name is None else name]
+        chosen = names[0] if name is None else name
+        inside(Path("labels"), chosen)
+        mine = group[chosen]
         facts = dict(mine.attrs)
-        scales = facts.get("ome", facts)["multiscales"][0]
-        found = np.asarray(mine[scales["datasets"][0]["path"]][...])
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        level = facts.get("ome", facts)["multiscales"][0]["datasets"][0]["path"]
+        inside(Path("labels"), level)
+        array = mine[level]
+        for claimed in (array.shape, array.chunks):
+            check_bytes(claimed, array.dtype.itemsize)
+        found = np.asarray(array[...])
+    except DAMAGE as error:
         raise ExportError(
             f"{path} is no OME-Zarr group with labels "
             f"({type(error).__name__}: {error})."

@@ -144,6 +144,7 @@ class KeptSession(ProposingSession):
         moments = type(self._moments)(
             recovered.state, self.mask_of, history=recovered.history
         )
+        moments.threshold = self._moments.threshold
         moments.origin, moments.past = recovered.origin, recovered.past
         self._moments = moments
 

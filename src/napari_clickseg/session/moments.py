@@ -10,6 +10,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import MaskError
 from napari_clickseg.session.changes import Change
 from napari_clickseg.session.draft import Draft
+from napari_clickseg.session.forgetting import Forgetting
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.patches import NOWHERE, Patch, difference
@@ -74,6 +75,10 @@ class Moments:
         #: Told of each step of the history before it is shown.
         self.log: Callable[[Moments], object] | None = None
         self._told_mask = mask_of(state.draft)
+        #: Lets answers of long ago go.
+        self.forgetting = Forgetting()
+        #: From which probability on a pixel belongs to an object.
+        self.threshold: Callable[[], float] = lambda: 0.5
         self._told_objects = state.objects
         #: The newest change.
         self.change = Change("start", clicks=state.draft.clicks)
@@ -122,6 +127,7 @@ class Moments:
     def _keep(self) -> None:
         if self.log is not None:
             self.log(self)
+        self.forgetting.note(self._history, self.threshold())
 
     def tell(
         self,
