@@ -213,11 +213,9 @@ def in_a_viewer(clicks: int, minutes: float, folder: Path) -> Course:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
-    lines = [
-        "| session | clicks | objects | memory, MiB | growth | heap in use, MiB | "
-        "growth | a click, ms of processor | growth |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ("session", "clicks", "objects", "memory, MiB", "growth")
+    head += ("heap in use, MiB", "growth", "processor ms a click", "growth")
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
         cells = [row["session"], f"{row['clicks']:,}", f"{row['objects']:,}"]
         for name in ("resident_mib", "heap_mib", "cpu_ms"):

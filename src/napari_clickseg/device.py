@@ -196,8 +196,8 @@ def trim_heap() -> None:
     """Give free parts of the heap back to the system, where glibc manages it.
 
     Windows of ever other sizes leave it full of holes, which it keeps. It takes a few
-    milliseconds, holds no lock of Python's, and needs no torch; but the next pass has to
-    ask for its pages again: call it when nothing else is to do.
+    milliseconds, holds no lock of Python's, and needs no torch; but the next pass has
+    to ask for its pages again: call it when nothing else is to do.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

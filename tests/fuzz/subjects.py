@@ -116,9 +116,9 @@ def read_weights(folder: Path) -> None:
     for path in folder.iterdir():
         used(lambda path=path: made_of(read_card(path)))
         found = read_checkpoint(path)
-        used(lambda: found.task)
+        used(lambda found=found: found.task)
         if found.architecture != "ritm":  # large, and it would not fit
-            used(lambda: build_network(found))
+            used(lambda found=found: build_network(found))
 
 
 def read_trapped(folder: Path) -> None:
@@ -684,11 +684,9 @@ SUBJECTS = {
         Subject("training state", make_state, read_state, {"state.pt": ZIP}),
         Subject("session", make_session, read_session, {"work.clickseg": DEFLATED}),
         Subject("journal", make_journal, read_journal, {"x.0001.journal": JOURNAL}),
+        Subject("maps", make_dense, read_dense, {"work.clickseg": DEFLATED}),
         Subject(
-            "session of depth", make_dense, read_dense, {"work.clickseg": DEFLATED}
-        ),
-        Subject(
-            "journal of depth",
+            "journal of maps",
             make_dense_journal,
             read_dense_journal,
             {"x.0001.journal": JOURNAL},

@@ -41,15 +41,15 @@ def hold(subject, name, content):
         folder = Path(place)
         subject.lay_out(folder, name, content)
         os.environ["NAPARI_CLICKSEG_CACHE"] = place  # the user's own files, too
+        said = "nothing was wrong"
         with Watch(folder, writes=subject.writes) as watch:
             try:
                 subject.read(folder)
             except ClickSegError as error:
-                assert str(error).strip(), "an error that says nothing"
+                said = str(error)
+    assert said.strip(), "an error that says nothing"
     assert not watch.wrong, watch.wrong
-    assert watch.peak <= subject.most, (
-        f"{watch.peak / MIB:.0f} MiB for {len(content)} B"
-    )
+    assert watch.peak <= subject.most, f"{watch.peak / MIB:.0f} MiB"
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

@@ -32,7 +32,7 @@ _LIBRARIES = tuple(
     os.path.realpath(place)
     for place in {
         *(sysconfig.get_paths().values()),
-        *(sys.prefix, sys.base_prefix, os.path.dirname(napari_clickseg.__file__)),
+        *(sys.prefix, sys.base_prefix, str(Path(napari_clickseg.__file__).parent)),
         *("/proc", "/sys", "/dev", "/etc", "/usr"),
     }
 )

@@ -44,8 +44,8 @@ MOST_ANSWERS = 50
 
 #: Where no smaller step was left to try.
 OUT_OF_MEMORY = (
-    "Memory ran out, so this was not done; your clicks and objects are kept. Close other "
-    "programs, or choose a smaller model or another device, and try again."
+    "Memory ran out, so this was not done; your clicks and objects are kept. Close "
+    "other programs, or choose a smaller model or another device, and try again."
 )
 HINT_OPEN = "Open an image, then click inside an object."
 
@@ -286,7 +286,7 @@ class ImageJobs(ImageStage, Generic[E]):
             self._guarded(lambda: self.apply(context, job.value))
 
     def _look_again(self, context: Context[E]) -> None:
-        """Show what the session holds after a job of which nobody knows how far it came.
+        """Show what the session holds: nobody knows how far an ended job came.
 
         Without a word: what happened is what the status line says.
         """

@@ -65,6 +65,7 @@ class Call:
         self._run = run
 
     def __call__(self, *arguments: object) -> Any:
+        """Call it."""
         return self._run(*arguments)
 
     def __setstate__(self, state: object) -> None:

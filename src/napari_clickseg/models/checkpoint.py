@@ -317,9 +317,7 @@ def on_meta(
         nonlocal made
         made += 1
         if made > most:
-            raise CheckpointError(
-                f"it asks for more layers than {weights} weights fill"
-            )
+            raise CheckpointError("it asks for more layers than its weights fill")
 
     counting = register_module_module_registration_hook(count)
     try:
