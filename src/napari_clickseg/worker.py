@@ -116,9 +116,9 @@ class Job:
         if not self.finished.is_set():
             self.value = None
             self.error = InterruptedWorkError(
-                f"The model's thread was ended in its work ({type(by).__name__}) and goes "
-                "on anew. What is on screen is kept; if your last edit is missing, make "
-                "it again."
+                f"The model's thread was ended in its work ({type(by).__name__}) and "
+                "goes on anew. What is on screen is kept; if an edit is missing, "
+                "make it again."
             )
             self.channel._hand_over(self)  # noqa: SLF001
 

@@ -86,9 +86,9 @@ def _thin(moment: Moment[Any], threshold: float) -> None:
 def _thin_object(each: SegmentedObject, threshold: float) -> None:
     """Let go of an object's answers but for the last, which is in its pixels.
 
-    In place, as many moments share the object; what is seen of it stays as it is.
+    In place: many moments share its drafts, and so do the objects that it became when
+    others took pixels from it. What is seen of them stays as it is.
     """
-    drafts = []
     for draft in each.drafts:
         steps = [replace(step, prediction=None) for step in draft.steps]
         last = draft.steps[-1].prediction if draft.steps else None
@@ -98,8 +98,8 @@ def _thin_object(each: SegmentedObject, threshold: float) -> None:
             state = replace(last.state, box=answer.box, probability=answer.values)
             last = replace(last, box=answer.box, probability=answer.values, state=state)
             steps[-1] = replace(steps[-1], prediction=last)
-        drafts.append(replace(draft, steps=tuple(steps), answer=answer))
-    object.__setattr__(each, "drafts", tuple(drafts))
+        object.__setattr__(draft, "steps", tuple(steps))
+        object.__setattr__(draft, "answer", answer)
 
 
 def answer_of(pixels: Patch, threshold: float) -> Patch:
