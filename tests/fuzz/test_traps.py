@@ -1,4 +1,4 @@
-"""Traps that are known by name: names that lead out, bombs, sizes that nothing holds."""
+"""Traps that are known: names that lead out, bombs, sizes that nothing holds."""
 
 from __future__ import annotations
 

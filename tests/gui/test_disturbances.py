@@ -104,9 +104,12 @@ def test_layers_deleted_meanwhile(hands, gate):
         hands.settle()
         line(hands)
         assert hands.ui.objects_layer.data[SECOND] == 1, "what was committed stays"
-        hands.click(*FIRST)
+        hands.click(34, 40)
         hands.settle()
-        assert hands.ui.mask_layer.data[FIRST] > 0
+        assert hands.ui.session.mask[FIRST]
+        np.testing.assert_array_equal(
+            hands.ui.mask_layer.data > 0, hands.ui.session.mask
+        )
         hands.ui.act("discard")
         hands.settle()
     answers(hands)

@@ -151,6 +151,12 @@ class ImageJobs(ImageStage, Generic[E]):
         """Whether a job that is asked for now would have to wait for no other."""
         return not (self._channel.closed or self._channel.pending)
 
+    def set_image_layer(self, image: Image | None) -> None:
+        """Click on this image from now on; None: on none, and that is said."""
+        super().set_image_layer(image)
+        if image is None and not self._channel.closed:
+            self.say(HINT_OPEN)
+
     def say(self, text: str, kind: str = "hint") -> None:
         """Put a sentence into the status line."""
         self.hint = (text, kind)
