@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "napari_clickseg"
 
 # From the ground up. A module imports from its own room and from rooms before it.
 ROOMS = (
-    ("errors", "boxes", "memory", "plane_view", "label_blocks"),
+    ("errors", "boxes", "memory", "limits", "plane_view", "label_blocks"),
     (
         "clicks",
         "image",

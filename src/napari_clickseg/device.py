@@ -184,7 +184,7 @@ def release_memory(device: str | torch.device | None = None) -> None:
     import torch
 
     gc.collect()
-    _trim_heap()
+    trim_heap()
     kind = None if device is None else torch.device(device).type
     if kind in (None, "cuda") and torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -192,10 +192,12 @@ def release_memory(device: str | torch.device | None = None) -> None:
         torch.mps.empty_cache()
 
 
-def _trim_heap() -> None:
+def trim_heap() -> None:
     """Give free parts of the heap back to the system, where glibc manages it.
 
-    Windows of ever other sizes leave it full of holes, which it keeps.
+    Windows of ever other sizes leave it full of holes, which it keeps. It takes a few
+    milliseconds, holds no lock of Python's, and needs no torch; but the next pass has
+    to ask for its pages again: call it when nothing else is to do.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -79,5 +79,9 @@ class MissingPackageError(ClickSegError, ImportError):
     """A package that only this command needs is not installed."""
 
 
+class InterruptedWorkError(ClickSegError):
+    """The thread that works for a window was ended in the middle of a job."""
+
+
 class Cancelled(ClickSegError):
     """The caller asked for the work to stop; nothing was changed."""

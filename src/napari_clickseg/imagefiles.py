@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_clickseg.errors import ClickSegError, DatasetError, ImageError
+from napari_clickseg.limits import check_bytes
 from napari_clickseg.memory import DENSE_PIXELS
 
 if TYPE_CHECKING:
@@ -175,12 +176,12 @@ def _lazily(path: Path) -> Any:
 def _read(path: Path, *, palette: bool) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        stored: NDArray[Any] = np.load(path, allow_pickle=False)
-        return stored
+        # Looked at in place first: a header may claim any size.
+        there: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_bytes(there.shape, there.itemsize)
+        return np.array(there)
     if suffix in TIFF_SUFFIXES:
-        import tifffile
-
-        return np.asarray(tifffile.imread(path))
+        return _read_tiff(path)
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -195,6 +196,18 @@ def _read(path: Path, *, palette: bool) -> NDArray[Any]:
         # Older Pillow opens a 16-bit grey PNG in a 32-bit mode.
         return pixels.astype(np.uint16)
     return pixels
+
+
+def _read_tiff(path: Path) -> NDArray[Any]:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        check_bytes(series.shape, np.dtype(series.dtype).itemsize)
+        page = series.pages[0]
+        if page is not None:  # so much is decoded at a time
+            check_bytes(page.chunks, np.dtype(page.dtype).itemsize)
+        return np.asarray(series.asarray())
 
 
 def _plane(array: NDArray[Any], page: int | None, name: str) -> NDArray[Any]:

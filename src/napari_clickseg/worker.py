@@ -25,12 +25,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from napari_clickseg.errors import Cancelled
+from napari_clickseg.device import trim_heap
+from napari_clickseg.errors import Cancelled, InterruptedWorkError
 
 __all__ = ["Channel", "Job", "Worker", "is_synchronous", "the_learner", "the_worker"]
 
 LOG = logging.getLogger(__name__)
 SYNC_VARIABLE = "NAPARI_CLICKSEG_SYNC"
+
+#: After so many seconds without work, free memory goes back to the system.
+REST = 2.0
 
 #: Runs a function in the thread that owns the layers, now or soon.
 Deliver = Callable[[Callable[[], None]], None]
@@ -103,6 +107,20 @@ class Job:
         except Exception as error:  # noqa: BLE001  (told to the user, not lost)
             self.error = error
         self.channel._hand_over(self)  # noqa: SLF001
+
+    def interrupted(self, by: BaseException) -> None:
+        """Say of a job whose thread was ended that it was: it is not run again.
+
+        Whether it had done its work by then, nobody knows.
+        """
+        if not self.finished.is_set():
+            self.value = None
+            self.error = InterruptedWorkError(
+                f"The model's thread was ended in its work ({type(by).__name__}) and "
+                "goes on anew. What is on screen is kept; if an edit is missing, "
+                "make it again."
+            )
+            self.channel._hand_over(self)  # noqa: SLF001
 
 
 class Channel:
@@ -269,6 +287,8 @@ class Worker:
         self._wake = threading.Condition()
         self._channels: set[Channel] = set()
         self._thread: threading.Thread | None = None
+        self._job: Job | None = None
+        self._rested = True
 
     @property
     def synchronous(self) -> bool:
@@ -297,10 +317,7 @@ class Worker:
         with self._wake:
             self._queue.append(job)
             if not self.alive:
-                self._thread = threading.Thread(
-                    target=self._loop, name=self._name, daemon=True
-                )
-                self._thread.start()
+                self._start()
             self._wake.notify()
 
     def release(self, channel: Channel) -> None:
@@ -317,7 +334,36 @@ class Worker:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+        self._thread.start()
+
     def _loop(self) -> None:
+        """Work until nobody needs it; whatever ends it before, another one goes on."""
+        try:
+            while True:
+                try:
+                    self._work()
+                    return
+                # A library that calls sys.exit(), an exception that was set in this
+                # thread from another one: neither may take the clicks along.
+                except BaseException as error:
+                    LOG.exception("The thread %s was ended in its work", self._name)
+                    self._give_up(error)
+        finally:
+            with self._wake:
+                mine = self._thread is threading.current_thread()
+                if mine and (self._queue or self._channels):
+                    self._give_up(SystemExit())
+                    self._start()
+
+    def _give_up(self, error: BaseException) -> None:
+        """Hand over the job that was in work, as one that was interrupted."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.interrupted(error)
+
+    def _work(self) -> None:
         while True:
             with self._wake:
                 while not self._queue:
@@ -326,13 +372,20 @@ class Worker:
                         # starts a new thread.
                         self._thread = None
                         return
-                    self._wake.wait()
-                job = self._queue.popleft()
+                    if not self._wake.wait(None if self._rested else REST):
+                        break
+                if self._queue:
+                    self._job = self._queue.popleft()
+            if self._job is None:
+                self._rested = True
+                trim_heap()
+                continue
+            self._rested = False
             try:
-                job.run()
+                self._job.run()
             except Exception:
                 LOG.exception("A result could not be handed over")
-            del job  # its results must not live until the next job
+            self._job = None  # its results must not live until the next job
 
 
 _WORKER, _LEARNER = Worker(), Worker(name="napari-clickseg-learner")

@@ -15,8 +15,9 @@ from PIL import Image
 from tests.finetuning.conftest import blobs
 
 from napari_clickseg.errors import TrainingError
+from napari_clickseg.exporting.run_lengths import decode_counts
 from napari_clickseg.training.readers.arrays import Arrays
-from napari_clickseg.training.readers.coco import decode_counts, draw_segmentation
+from napari_clickseg.training.readers.coco import draw_segmentation
 from napari_clickseg.training.readers.coco_lvis import read_plain_pickle
 from napari_clickseg.training.readers.opening import open_reader
 

@@ -8,7 +8,8 @@ from collections import deque
 
 import pytest
 
-from napari_clickseg.errors import Cancelled, ClickError
+from napari_clickseg import worker as worker_module
+from napari_clickseg.errors import Cancelled, ClickError, InterruptedWorkError
 from napari_clickseg.worker import Worker, is_synchronous, the_worker
 
 
@@ -212,3 +213,92 @@ def test_synchronous(monkeypatch):
     channel.close()
     monkeypatch.setenv("NAPARI_CLICKSEG_SYNC", "0")
     assert not is_synchronous()
+
+
+class Unexpected(BaseException):
+    """What no handler for ordinary errors catches."""
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, Unexpected])
+def test_a_job_that_ends_the_thread_takes_no_other_along(channel, loop, kind):
+    """Edits that wait behind it are done, each once; it itself is not run again."""
+    begun, done = [], []
+    gate = threading.Event()
+
+    def end(_):
+        begun.append("ended")
+        gate.wait(10)
+        raise kind("enough")
+
+    dying = channel.edit(end, done.append)
+    jobs = [channel.edit(lambda _, n=n: begun.append(n), done.append) for n in range(5)]
+    gate.set()
+    loop.turn(lambda: not channel.pending)
+    assert begun == ["ended", 0, 1, 2, 3, 4]
+    assert done == [dying, *jobs]
+    assert isinstance(dying.error, InterruptedWorkError)
+    assert kind.__name__ in str(dying.error)
+    assert not any(job.error or job.dropped for job in jobs)
+
+
+def test_an_exception_set_from_elsewhere_while_it_waits(channel, worker, loop):
+    """As debuggers and some libraries do to threads: not in a job at all."""
+    import ctypes
+
+    first = channel.edit(lambda _: threading.get_ident())
+    loop.turn(lambda: not channel.pending)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(first.value), ctypes.py_object(SystemExit)
+    )
+    for number in range(3):
+        job = channel.edit(lambda _, n=number: n)
+        loop.turn(lambda: not channel.pending)
+        # Where the exception hit a job, it is told; the ones after it are done.
+        assert job.value == number or isinstance(job.error, InterruptedWorkError)
+    assert job.value == 2
+    assert worker.alive
+
+
+def test_a_thread_that_is_gone_is_replaced(channel, worker, loop, monkeypatch):
+    """Even what is left of the thread fails: another one takes over the queue."""
+    begun, names = [], set()
+    real = Worker._give_up
+
+    def fail_once(self, error):
+        monkeypatch.setattr(Worker, "_give_up", real)
+        raise MemoryError
+
+    monkeypatch.setattr(Worker, "_give_up", fail_once)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    gate = threading.Event()
+
+    def end(_):
+        names.add(threading.get_ident())
+        gate.wait(10)
+        raise SystemExit
+
+    def go_on(_, n):
+        names.add(threading.get_ident())
+        begun.append(n)
+
+    dying = channel.edit(end)
+    jobs = [channel.edit(lambda _, n=n: go_on(_, n)) for n in range(3)]
+    gate.set()
+    loop.turn(lambda: not channel.pending)
+    assert begun == [0, 1, 2]
+    assert len(names) == 2, "another thread"
+    assert isinstance(dying.error, InterruptedWorkError)
+    assert all(job.error is None for job in jobs)
+
+
+def test_free_memory_goes_back_when_nothing_is_to_do(worker, loop, monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(worker_module, "trim_heap", lambda: trimmed.append(1))
+    monkeypatch.setattr(worker_module, "REST", 0.05)
+    channel = worker.channel(loop.deliver)
+    channel.edit(lambda _: None)
+    loop.turn(lambda: bool(trimmed))
+    time.sleep(0.2)
+    assert len(trimmed) == 1, "once, until it has worked again"
+    channel.edit(lambda _: None)
+    loop.turn(lambda: len(trimmed) == 2)

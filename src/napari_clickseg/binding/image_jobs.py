@@ -18,7 +18,13 @@ from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf, Tell
-from napari_clickseg.errors import Cancelled, ClickSegError, ImageError
+from napari_clickseg.device import is_out_of_memory
+from napari_clickseg.errors import (
+    Cancelled,
+    ClickSegError,
+    ImageError,
+    InterruptedWorkError,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -36,6 +42,11 @@ IDLE_ANSWERS = 2
 #: No answer is improved more often than this.
 MOST_ANSWERS = 50
 
+#: Where no smaller step was left to try.
+OUT_OF_MEMORY = (
+    "Memory ran out, so this was not done; your clicks and objects are kept. Close "
+    "other programs, or choose a smaller model or another device, and try again."
+)
 HINT_OPEN = "Open an image, then click inside an object."
 
 #: What works in the worker, for one image.
@@ -139,6 +150,12 @@ class ImageJobs(ImageStage, Generic[E]):
     def idle(self) -> bool:
         """Whether a job that is asked for now would have to wait for no other."""
         return not (self._channel.closed or self._channel.pending)
+
+    def set_image_layer(self, image: Image | None) -> None:
+        """Click on this image from now on; None: on none, and that is said."""
+        super().set_image_layer(image)
+        if image is None and not self._channel.closed:
+            self.say(HINT_OPEN)
 
     def say(self, text: str, kind: str = "hint") -> None:
         """Put a sentence into the status line."""
@@ -249,18 +266,50 @@ class ImageJobs(ImageStage, Generic[E]):
         if plane not in context.opened:
             opening = self.opening(context.engine, plane)
             context.opened.add(plane)
-            self._channel.edit(lambda _: opening(), partial(self._job_done, context))
+            self._channel.edit(
+                lambda _: opening(), partial(self._opening_done, context, plane)
+            )
         return context, plane
+
+    def _opening_done(self, context: Context[E], plane: Plane, job: Job) -> None:
+        if job.error is not None and (
+            isinstance(job.error, InterruptedWorkError)
+            or not isinstance(job.error, ClickSegError)
+        ):
+            context.opened.discard(plane)  # it may go well the next time
+        self._job_done(context, job)
 
     def _job_done(self, context: Context[E], job: Job) -> None:
         if job.error is not None:
             self.failed(job.error)
+            if isinstance(job.error, InterruptedWorkError):
+                self._look_again(context)
         elif isinstance(job.value, Report):
             if context is self.context and (
                 job.before is None or job.before.error is None
             ):
                 self._say_what_next(job.value)
             self._guarded(lambda: self.apply(context, job.value))
+
+    def _look_again(self, context: Context[E]) -> None:
+        """Show what the session holds: nobody knows how far an ended job came.
+
+        Without a word: what happened is what the status line says.
+        """
+        plane, engine = self.plane, context.engine
+        if context is not self.context or plane is None or plane not in context.opened:
+            return
+        options = self.current_options()
+
+        def look(_: Callable[[], bool]) -> Any:
+            there: Any = engine
+            return there.whole(plane, options) if there.session(plane) else None
+
+        def show(job: Job) -> None:
+            if isinstance(job.value, Report):
+                self._guarded(lambda: self.apply(context, job.value))
+
+        self._channel.chore(look, show)
 
     def _answer_done(
         self, context: Context[E], so_far: tuple[int, int] | None, job: Job
@@ -313,6 +362,9 @@ class ImageJobs(ImageStage, Generic[E]):
             self.say(str(error) or "Stopped.")
         elif isinstance(error, ClickSegError):
             self.say(str(error), "error")
+        elif is_out_of_memory(error):
+            LOG.warning("Memory ran out", exc_info=error)
+            self.say(OUT_OF_MEMORY, "error")
         else:
             LOG.error("Unexpected error", exc_info=error)
             self.say(

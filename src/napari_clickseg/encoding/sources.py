@@ -14,6 +14,7 @@ from napari_clickseg.encoding.optional import need
 from napari_clickseg.errors import ImageError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.imagefiles import IMAGE_SUFFIXES, read_image
+from napari_clickseg.limits import DAMAGE, check_bytes, inside
 
 _ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
 
@@ -93,7 +94,12 @@ class Plane:
         index = list(self._index)
         for axis, part in zip(self._kept, parts, strict=False):
             index[axis] = part
-        return np.asarray(self._array[tuple(index)])
+        try:
+            return np.asarray(self._array[tuple(index)])
+        except (ValueError, RuntimeError, OSError, MemoryError) as error:
+            raise ImageError(
+                f"A part of the image cannot be read ({error}). Is the file whole?"
+            ) from error
 
 
 def find_sources(
@@ -232,12 +238,14 @@ def largest_level(folder: Path, group: Any) -> tuple[str, str]:
             axis if isinstance(axis, str) else axis["name"]
             for axis in image.get("axes", ())
         ]
-    except (KeyError, IndexError, TypeError) as error:
+        inside(folder, level)
+        one_letter = all(len(name) == 1 for name in names)
+    except DAMAGE as error:
         raise ImageError(
             f"{folder} is a zarr group, but no OME-Zarr image. Give the path of an "
             "array in it."
         ) from error
-    return level, "".join(names) if all(len(n) == 1 for n in names) else ""
+    return level, "".join(names) if one_letter else ""
 
 
 def open_zarr(path: str | Path) -> Any:
@@ -249,6 +257,9 @@ def open_zarr(path: str | Path) -> Any:
         If there is none.
     """
     try:
-        return need("zarr").open(str(path), mode="r")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = need("zarr").open(str(path), mode="r")
+        if hasattr(found, "chunks"):  # no chunk is read but as a whole
+            check_bytes(found.chunks, found.dtype.itemsize)
+        return found
+    except DAMAGE as error:
         raise ImageError(f"{path} cannot be read as zarr ({error}).") from error

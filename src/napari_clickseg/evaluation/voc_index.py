@@ -56,7 +56,7 @@ def _encode(text: object, coding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-class _Call:
+class Call:
     """A function that the file may call but not change."""
 
     __slots__ = ("_run",)
@@ -65,6 +65,7 @@ class _Call:
         self._run = run
 
     def __call__(self, *arguments: object) -> Any:
+        """Call it."""
         return self._run(*arguments)
 
     def __setstate__(self, state: object) -> None:
@@ -72,10 +73,10 @@ class _Call:
 
 
 _KNOWN = {
-    ("numpy", "dtype"): _Call(_Whole),
-    ("numpy.core.multiarray", "scalar"): _Call(_scalar),
-    ("numpy._core.multiarray", "scalar"): _Call(_scalar),
-    ("_codecs", "encode"): _Call(_encode),
+    ("numpy", "dtype"): Call(_Whole),
+    ("numpy.core.multiarray", "scalar"): Call(_scalar),
+    ("numpy._core.multiarray", "scalar"): Call(_scalar),
+    ("_codecs", "encode"): Call(_encode),
 }
 
 

@@ -16,8 +16,10 @@ from napari_clickseg import __version__
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ExportError, MissingPackageError
 from napari_clickseg.exporting.outlines import outlines
+from napari_clickseg.exporting.run_lengths import check_corners, run_lengths
 from napari_clickseg.exporting.writing import check_suffix, replacing
 from napari_clickseg.label_blocks import is_large, joined, masks_of
+from napari_clickseg.limits import DAMAGE, check_bytes
 from napari_clickseg.memory import check_room
 
 __all__ = ["load_coco", "save_coco"]
@@ -169,12 +171,13 @@ def load_coco(path: str | os.PathLike[str], image: int | None = None) -> NDArray
             ExportError,
             "Read them from OME-Zarr (.zarr) or TIFF, which are read part by part.",
         )
+        check_bytes(shape, 8)
         labels = np.zeros(shape, np.int32)
         for label, each in zip(ids, mine, strict=True):
             labels[_drawn(each["segmentation"], shape, tools)] = label
     except ExportError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise ExportError(
             f"{path} cannot be read as COCO's JSON of images and annotations "
             f"({type(error).__name__}: {error}). Export it again as COCO."
@@ -232,15 +235,19 @@ def _without_gaps(lengths: list[int]) -> list[int]:
 def _drawn(given: Any, shape: tuple[int, int], tools: Any) -> NDArray[np.bool_]:
     height, width = shape
     if isinstance(given, list):
-        packed = tools.merge(tools.frPyObjects(given, height, width))
+        rings = [np.asarray(ring, float).reshape(-1, 2) for ring in given]
+        for ring in rings:
+            check_corners(ring, shape)
+        flat = [ring.ravel().tolist() for ring in rings if len(ring) > 2]
+        if not flat:  # points and lines have no inside
+            return np.zeros(shape, bool)
+        packed = tools.merge(tools.frPyObjects(flat, height, width))
     elif tuple(given["size"]) != shape:
         raise ValueError(f"an object on {given['size']} pixels")
-    elif isinstance(given["counts"], list):
-        if sum(given["counts"]) != height * width:
-            raise ValueError("run lengths of another size")
-        packed = tools.frPyObjects(given, height, width)
     else:
-        packed = given
+        counts = run_lengths(given["counts"], height * width)
+        plain = {"size": [height, width], "counts": counts}
+        packed = tools.frPyObjects(plain, height, width)
     return np.asarray(tools.decode(packed)).astype(bool)
 
 

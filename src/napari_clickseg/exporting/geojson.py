@@ -17,6 +17,7 @@ from napari_clickseg.exporting.coco import as_plane
 from napari_clickseg.exporting.outlines import Polygon, outlines
 from napari_clickseg.exporting.writing import check_suffix, replacing
 from napari_clickseg.label_blocks import is_large
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.memory import check_room
 
 __all__ = ["load_geojson", "save_geojson"]
@@ -127,7 +128,7 @@ def load_geojson(
                 _draw(out, rings, label)
     except ExportError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise ExportError(
             f"{path} cannot be read as GeoJSON of polygons ({type(error).__name__}: "
             f"{error}). Export it again, for example from QuPath."

@@ -15,6 +15,7 @@ from napari_clickseg.exporting.coco import as_plane
 from napari_clickseg.exporting.large import check_large, write_zarr_levels
 from napari_clickseg.exporting.tiff import Spacing
 from napari_clickseg.label_blocks import is_large
+from napari_clickseg.limits import DAMAGE, check_bytes, inside
 
 __all__ = ["load_zarr_labels", "save_zarr_labels"]
 
@@ -117,13 +118,18 @@ def load_zarr_labels(
         group = zarr.open_group(Path(path).expanduser(), mode="r")["labels"]
         attributes = dict(group.attrs)
         names = attributes.get("ome", attributes)["labels"]
-        mine = group[names[0] if name is None else name]
+        chosen = names[0] if name is None else name
+        inside(Path("labels"), chosen)
+        mine = group[chosen]
         facts = dict(mine.attrs)
-        scales = facts.get("ome", facts)["multiscales"][0]
-        found: Any = mine[scales["datasets"][0]["path"]]
+        level = facts.get("ome", facts)["multiscales"][0]["datasets"][0]["path"]
+        inside(Path("labels"), level)
+        found: Any = mine[level]
+        check_bytes(found.chunks, found.dtype.itemsize)
         if not is_large(found):
+            check_bytes(found.shape, found.dtype.itemsize)
             found = np.asarray(found[...])
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except DAMAGE as error:
         raise ExportError(
             f"{path} is no OME-Zarr group with labels "
             f"({type(error).__name__}: {error})."

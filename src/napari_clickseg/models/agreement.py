@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.models.cache import cache_folder, write_json
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _read() -> dict[str, tuple[float, float]]:
     try:
         stored = json.loads(_path().read_text(encoding="utf-8"))
         return {k: (float(v[0]), float(v[1])) for k, v in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+    except DAMAGE:
         return {}
 
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_clickseg.limits import DAMAGE
+
 CACHE_VARIABLE = "NAPARI_CLICKSEG_CACHE"
 _CHUNK = 1 << 20
 
@@ -132,8 +134,12 @@ def read_pin(path: Path) -> Pin | None:
     """Return the pin of a weight file, or None where there is no readable one."""
     try:
         stored = json.loads(pin_path(path).read_text(encoding="utf-8"))
-        return Pin(**{name: stored[name] for name in Pin.__slots__})
-    except (OSError, ValueError, KeyError, TypeError):
+        pin = Pin(**{name: stored[name] for name in Pin.__slots__})
+        texts = (pin.sha256, pin.verified_by, pin.origin, pin.date)
+        if not all(isinstance(each, str) for each in texts):
+            return None
+        return pin
+    except DAMAGE:
         return None
 
 

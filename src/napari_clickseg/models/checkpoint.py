@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from napari_clickseg.errors import CheckpointError
 from napari_clickseg.models.gate import ELSEWHERE, GATE
@@ -294,8 +295,7 @@ def fitting(
     if isinstance(builder, LazyNetwork):
         builder.load()  # not inside the context below
     try:
-        with torch.device("meta"):  # shapes only
-            expected = builder(**config).state_dict()
+        expected = on_meta(builder, config, len(state_dict)).state_dict()
     except Exception as error:  # whatever strange arguments lead to
         raise CheckpointError(
             f"has a configuration that {architecture!r} cannot be built from: {error}"
@@ -306,6 +306,35 @@ def fitting(
             state_dict[name] = torch.zeros((), dtype=tensor.dtype)
     compare(architecture, expected, state_dict)
     return state_dict
+
+
+def on_meta(
+    builder: Callable[..., nn.Module], config: Mapping[str, Any], weights: int
+) -> nn.Module:
+    """Build a network of shapes alone, no larger than its weights are many.
+
+    A configuration may ask for a billion layers: each takes time and memory, though
+    its weights take none.
+
+    Raises
+    ------
+    Exception
+        Whatever strange arguments lead to.
+    """
+    most, made = 1000 + 20 * weights, 0
+
+    def count(*_: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > most:
+            raise CheckpointError("it asks for more layers than its weights fill")
+
+    counting = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return builder(**config)
+    finally:
+        counting.remove()
 
 
 def compare(

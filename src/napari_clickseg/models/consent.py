@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.errors import ConsentError
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.models.cache import cache_folder, write_json
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _read() -> dict[str, dict[str, Any]]:
     """Return what was kept; a missing or unreadable file counts as empty."""
     try:
         stored = json.loads(consent_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except DAMAGE:
         return {}
     if not isinstance(stored, dict):
         return {}

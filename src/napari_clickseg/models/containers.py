@@ -11,6 +11,7 @@ stand-in that is dropped.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from napari_clickseg.limits import check_members
 
 #: Under which names a checkpoint keeps its weights.
 HOLDERS = ("state_dict", "model")
@@ -164,6 +167,7 @@ def read_state_dict(data: bytes) -> dict[str, Tensor] | None:
 
 def _from_zip(data: bytes) -> dict[str, Tensor] | None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        check_members(archive)
         names = archive.namelist()
         (index,) = (name for name in names if name.endswith("/data.pkl"))
         folder = index.removesuffix("data.pkl")
@@ -216,6 +220,8 @@ def _materialised(
             raise TypeError("the weights hold something that is no tensor")
         if isinstance(name, str):
             storage = recipe.storage
+            if math.prod(recipe.size) > storage.numel:
+                raise ValueError("a tensor of more numbers than there are")
             values = torch.frombuffer(bytearray(read(storage)), dtype=storage.dtype)
             values = values.as_strided(recipe.size, recipe.stride, recipe.offset)
             tensors[name] = values.clone()

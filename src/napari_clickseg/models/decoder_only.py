@@ -27,6 +27,7 @@ from napari_clickseg.models.checkpoint import (
     build_network,
     compare,
     on_disk,
+    on_meta,
     read_checkpoint,
     write_whole,
 )
@@ -276,8 +277,7 @@ def _build(checkpoint: Checkpoint) -> tuple[nn.Module, Any, str]:
     config = {k: v for k, v in checkpoint.config.items() if k != "decoder_only"}
     card = checkpoint.metadata
     try:
-        with torch.device("meta"):  # shapes only
-            network = builder(**config)
+        network = on_meta(builder, config, len(checkpoint.state_dict))
         parts = [str(part) for part in card["encoder"]["parts"]]
         for part in parts:
             network.get_submodule(part)  # it must be there

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_clickseg.errors import CheckpointError, ModelError
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.models.agreement import synthetic_view
 from napari_clickseg.models.cache import cache_folder, write_json
 from napari_clickseg.models.checkpoint import (
@@ -252,7 +253,7 @@ def _read() -> dict[str, tuple[tuple[str, ...], str]]:
     try:
         stored = json.loads(_path().read_text(encoding="utf-8"))
         return {k: (tuple(map(str, v[0])), str(v[1])) for k, v in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+    except DAMAGE:
         return {}
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.errors import UnknownModelError
+from napari_clickseg.limits import DAMAGE, inside
 from napari_clickseg.models import in_process
 from napari_clickseg.models.cache import Digests, models_folder, write_json
 from napari_clickseg.models.factories import (
@@ -199,7 +200,7 @@ def read_index() -> dict[str, dict[str, Any]]:
     """
     try:
         index = json.loads(index_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except DAMAGE:
         return {}
     if not isinstance(index, dict):
         return {}
@@ -214,11 +215,19 @@ def write_index(index: Mapping[str, Mapping[str, Any]]) -> None:
 def _added_models() -> list[ModelInfo]:
     models = []
     for name, entry in read_index().items():
-        fields = {k: v for k, v in entry.items() if k in ModelInfo.__annotations__}
-        fields.update(name=name, added=True)
+        # Texts are all that is ever written there: for what an entry is not asked,
+        # or what is of another kind, the usual value stands.
+        fields = {
+            k: v
+            for k, v in entry.items()
+            if str(ModelInfo.__annotations__.get(k, "")).startswith("str")
+            and isinstance(v, str)
+        }
+        fields.update(name=name)
         try:
-            models.append(ModelInfo(**fields))
-        except TypeError:  # an entry written by another version of this package
+            inside(models_folder(), fields.get("file", ""))
+            models.append(ModelInfo(**fields, added=True))
+        except (TypeError, ValueError):  # of another version, or not ours
             continue
     return models
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.models.cache import models_folder, write_json
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def read_tuned(sha256: str) -> dict[str, float]:
     for key, entry in found.items() if isinstance(found, dict) else ():
         try:
             rate = float(entry["learning_rate"])
-        except (TypeError, ValueError, KeyError):
+        except DAMAGE:
             continue
         if rate > 0 and math.isfinite(rate):
             rates[str(key)] = rate
@@ -114,7 +115,7 @@ def save_tuned(sha256: str, model: str, key: str, rate: float, **details: Any) -
 def _read() -> dict[str, dict[str, Any]]:
     try:
         stored = json.loads(tuned_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except DAMAGE:
         return {}
     if not isinstance(stored, dict):
         return {}

@@ -10,9 +10,7 @@ import hashlib
 import io
 import json
 import re
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,20 +21,12 @@ import torch
 from safetensors import SafetensorError
 
 from napari_clickseg.errors import CheckpointError
+from napari_clickseg.limits import DAMAGE, check_members
 from napari_clickseg.models.containers import read_state_dict
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 #: Bytes; archives can claim to be far larger than they are.
 _MOST_UNPACKED = 1 << 32
-_BROKEN_ZIP = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,  # names that are no UTF-8
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +118,12 @@ def _unpacked(path: Path, data: bytes) -> bytes | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            try:
+                check_members(archive)
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{path} is refused: {error}. Get it from where it was published."
+                ) from error
             parts = {entry.filename.rpartition("/")[2] for entry in entries}
             if parts & {"data.pkl", "constants.pkl"}:
                 return None
@@ -152,7 +148,7 @@ def _unpacked(path: Path, data: bytes) -> bytes | None:
             return archive.read(inside[0])
     except CheckpointError:
         raise
-    except _BROKEN_ZIP:
+    except DAMAGE:
         return None  # reading it as a PyTorch file says what is wrong
 
 
@@ -171,13 +167,16 @@ def _read_safetensors(
 ) -> tuple[dict[str, torch.Tensor], str, dict[str, str]]:
     try:
         tensors = safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise CheckpointError(
             f"{path} is no intact safetensors file ({error}). Delete it and get it "
             "again."
         ) from error
     # The header is known to be valid by now.
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except RecursionError as error:
+        raise CheckpointError(f"{path} has a header without sense.") from error
     return tensors, digest, header.get("__metadata__") or {}
 
 

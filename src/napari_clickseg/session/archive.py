@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.limits import DAMAGE, check_members
 from napari_clickseg.session.packing import Arrays
 
 #: The text that says what file it is, and of which version.
@@ -80,6 +80,7 @@ def reading(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
     path = path.expanduser()
     try:
         with zipfile.ZipFile(path) as archive:
+            check_members(archive)
             yield archive
     except FileNotFoundError as error:
         raise SessionError(
@@ -87,18 +88,7 @@ def reading(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
         ) from error
     except SessionError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        RuntimeError,  # of zipfile: encrypted, or packed in a way not known
-        zipfile.BadZipFile,
-        zlib.error,
-        ClickSegError,
-    ) as error:
+    except (*DAMAGE, ClickSegError) as error:
         raise SessionError(
             f"{path} is not {kind}, or it is damaged ({error}). Choose a file that "
             "ClickSession.save wrote."

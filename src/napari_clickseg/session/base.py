@@ -315,6 +315,7 @@ class SessionBase(SessionOptions):
         self._notices = list(notices)
         self._planes: dict[str, tuple[object, NDArray[Any]]] = {}
         self._moments = Moments(state, self.mask_of)
+        self._moments.threshold = lambda: self.settings.threshold
 
     def to_record(self, with_image: bool | None = None) -> SessionRecord:
         """Return all that a session file holds (see ``ClickSession.save``)."""

@@ -12,6 +12,7 @@ from napari_clickseg import __version__
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
 from napari_clickseg.errors import SessionError
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.prediction.dense_answering import DenseAnswer
 from napari_clickseg.prediction.dense_settings import DenseSettings, DenseState
 from napari_clickseg.session.archive import FORMAT, TEXT, reading, write_archive
@@ -37,7 +38,7 @@ def holds(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return _OWN in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except DAMAGE:  # what it is instead, is said by who reads it
         return False
 
 

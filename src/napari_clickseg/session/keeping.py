@@ -206,6 +206,7 @@ class KeptSession(WishingSession, CarryingSession):
         moments = type(self._moments)(
             recovered.state, self.mask_of, history=recovered.history
         )
+        moments.threshold = self._moments.threshold
         moments.origin, moments.past = recovered.origin, recovered.past
         moments.activity = list(recovered.activity)
         moments.watch = self._study

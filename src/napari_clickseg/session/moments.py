@@ -12,6 +12,7 @@ from napari_clickseg.session.changes import Change
 from napari_clickseg.session.differences import what_changed
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.effort import Activity
+from napari_clickseg.session.forgetting import Forgetting
 from napari_clickseg.session.history import History
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.patches import Patch
@@ -80,6 +81,10 @@ class Moments:
         #: What the user did, undo and redo included.
         self.activity: list[Activity] = []
         self._told_mask = mask_of(state.draft)
+        #: Lets answers of long ago go.
+        self.forgetting = Forgetting()
+        #: From which probability on a pixel belongs to an object.
+        self.threshold: Callable[[], float] = lambda: 0.5
         self._told_objects = state.objects
         #: The newest change.
         self.change = Change("start", clicks=state.draft.clicks)
@@ -140,6 +145,7 @@ class Moments:
         for told in (self.log, self.watch):
             if told is not None:
                 told(self)
+        self.forgetting.note(self._history, self.threshold())
 
     def tell(
         self,

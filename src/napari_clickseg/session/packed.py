@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from napari_clickseg.boxes import Box
 from napari_clickseg.clicks import Click
 from napari_clickseg.prediction.settings import Prediction, PredictionSettings
 from napari_clickseg.session.draft import Draft, Step
+from napari_clickseg.session.forgetting import answer_of
 from napari_clickseg.session.objects import SegmentedObject
 from napari_clickseg.session.packing import (
     Arrays,
@@ -97,7 +96,7 @@ def unpack_draft(
         for s in text["steps"]
     ]
     if steps and text["last"] is not None:
-        answer = None if pixels is None else _answer_of(pixels, settings.threshold)
+        answer = None if pixels is None else answer_of(pixels, settings.threshold)
         last = _unpack_prediction(text["last"], arrays, answer)
         steps[-1] = replace(steps[-1], prediction=last)
     draft = Draft(
@@ -115,13 +114,6 @@ def unpack_draft(
     if text["answer"] is not None:
         draft = replace(draft, answer=unpack_patch(text["answer"], arrays))
     return draft.shown()
-
-
-def _answer_of(pixels: Patch, threshold: float) -> Patch:
-    """Return an answer that has exactly the pixels of an object as its mask."""
-    lowest = np.nextafter(np.float32(threshold), np.float32(1))
-    inside = np.maximum((pixels.values - np.float32(1)) / np.float32(254), lowest)
-    return Patch(pixels.box, np.where(pixels.values > 0, inside, np.float32(0)))
 
 
 def _pack_prediction(last: Prediction, arrays: Arrays, brief: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
 from dataclasses import fields
 from typing import Any
@@ -46,11 +47,27 @@ class Arrays:
         """Read an array; one name always gives the same, read-only one."""
         if name not in self._read:
             assert self._archive is not None
-            content = io.BytesIO(self._archive.read(name))
-            array = np.lib.format.read_array(content, allow_pickle=False)
+            array = _array(self._archive.read(name))
             array.flags.writeable = False
             self._read[name] = array
         return self._read[name]
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """Return an array of numbers whose header says no more than there is."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    head = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, columns_first, dtype = head(file)
+    if dtype.kind not in "buif" or any(side < 0 for side in shape):
+        raise ValueError(f"an array of {dtype} and shape {shape}")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError("an array of another size than it says")
+    array = np.frombuffer(content, dtype, offset=file.tell())
+    return array.reshape(shape, order="F" if columns_first else "C")
 
 
 def pack_patch(patch: Patch, arrays: Arrays) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from napari_clickseg.errors import ClickSegError, SessionError
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.prediction.dense_settings import DenseSettings
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session import frames
@@ -145,17 +144,9 @@ def _read(file: BinaryIO, path: Path) -> Recovered | None:
                 found.head, found.end = head, end
         except SessionError:
             raise
-        except _DAMAGE:
+        except (*DAMAGE, ClickSegError):
             break  # whole, but not of ours: what came before stands
     return found
-
-
-#: What unfolding bytes that we did not write may raise.
-_DAMAGE = (
-    *(ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError),
-    *(RecursionError, MemoryError, ClickSegError),
-    *(zlib.error, struct.error),
-)
 
 
 def _checked(text: dict[str, Any], path: Path) -> dict[str, Any]:

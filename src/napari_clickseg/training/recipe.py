@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from napari_clickseg.errors import TrainingError
+from napari_clickseg.limits import DAMAGE, inside
 from napari_clickseg.training.packs import PackSpec
 
 #: Most rounds after the first one where their number decays.
@@ -203,13 +204,16 @@ def _read_table(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file and what it extends; its own values win, key by key."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"recipe {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"recipe {path} is not valid TOML: {error}") from error
+    except DAMAGE as error:
+        raise TrainingError(f"recipe {path} cannot be read: {error}") from error
     if "extends" not in table:
         return table
-    base = path.parent / str(table.pop("extends"))
+    try:
+        base = inside(path.parent, table.pop("extends"))
+    except ValueError as error:
+        raise TrainingError(f"recipe {path}, extends: {error}") from error
     if base in (*above, path):
         raise TrainingError(f"recipe {path}: {base.name} extends itself")
     merged = _read_table(base, (*above, path))

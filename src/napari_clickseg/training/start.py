@@ -7,11 +7,13 @@ own models.
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
 
 from napari_clickseg.errors import TrainingError
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.networks.mobilenet import MobileNetV2
 
 
@@ -59,14 +61,14 @@ def read_filters(path: Path) -> list[tuple[Tensor, Tensor]]:
     try:
         pack = torch.load(path, map_location="cpu", weights_only=True)
         state = pack["state"]
-    except (OSError, KeyError, RuntimeError) as error:
+        indices = sorted(
+            int(key[1:].split(".")[0]) for key in state if key.endswith(".weight")
+        )
+        return [(state[f"L{i}.weight"], state[f"L{i}.bias"]) for i in indices]
+    except (UnpicklingError, *DAMAGE) as error:
         raise TrainingError(f"starting weights {path} cannot be read: {error}") from (
             error
         )
-    indices = sorted(
-        int(key[1:].split(".")[0]) for key in state if key.endswith(".weight")
-    )
-    return [(state[f"L{i}.weight"], state[f"L{i}.bias"]) for i in indices]
 
 
 def _from_model(backbone: MobileNetV2, name: str) -> int:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.errors import TrainingError
+from napari_clickseg.exporting.run_lengths import check_corners, run_lengths
 from napari_clickseg.imagefiles import read_image
+from napari_clickseg.limits import DAMAGE, check_bytes, inside
 from napari_clickseg.training.readers.base import Reader, file_hash
 
 
@@ -46,16 +48,18 @@ class Coco(Reader):
             for annotation in content["annotations"]:
                 if not annotation.get("iscrowd"):
                     found[annotation["image_id"]].append(annotation)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._entries = [listed[key] for key in listed if found[key]]
+            self.names = tuple(str(entry["file_name"]) for entry in self._entries)
+            for name in self.names:
+                inside(path.parent, name)
+        except DAMAGE as error:
             raise TrainingError(
                 f"{path} is not COCO's JSON of images and annotations "
                 f"({type(error).__name__}: {error}). Export it again as COCO."
             ) from error
-        self._entries = [listed[key] for key in listed if found[key]]
         if not self._entries:
             raise TrainingError(f"{path} annotates no object on any image.")
         self._objects = [found[entry["id"]] for entry in self._entries]
-        self.names = tuple(str(entry["file_name"]) for entry in self._entries)
         self._folder = _find_folder(path, images, self.names[0])
 
     def image(self, index: int) -> Any:
@@ -65,7 +69,13 @@ class Coco(Reader):
     def labels(self, index: int) -> NDArray[Any]:
         """Draw the objects of an image, the largest first."""
         entry = self._entries[index]
-        shape = (int(entry["height"]), int(entry["width"]))
+        try:
+            shape = (int(entry["height"]), int(entry["width"]))
+            check_bytes(shape, 8)
+        except DAMAGE as error:
+            raise TrainingError(
+                f"{self.names[index]} has no usable height and width ({error})."
+            ) from error
         out = np.zeros(shape, np.int32)
         masks = [
             draw_segmentation(one.get("segmentation"), shape)
@@ -119,13 +129,14 @@ def draw_segmentation(given: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
                 f"an object is drawn on {given.get('size')} pixels, the image has "
                 f"{list(shape)}"
             )
-        counts = given.get("counts", ())
-        if isinstance(counts, str):
-            counts = decode_counts(counts)
-        ends = np.cumsum(np.asarray(counts, dtype=np.int64))
         total = shape[0] * shape[1]
-        if not ends.size or ends[-1] != total:
-            raise TrainingError("an object's run lengths do not fill the image")
+        try:
+            counts = run_lengths(given.get("counts", ()), total)
+        except DAMAGE as error:
+            raise TrainingError(
+                "an object's run lengths do not fill the image"
+            ) from error
+        ends = np.cumsum(np.asarray(counts, dtype=np.int64))
         change = np.zeros(total + 1, np.int8)
         np.add.at(change, ends[:-1], 1)
         inside = np.cumsum(change[:-1]) % 2 == 1
@@ -135,30 +146,12 @@ def draw_segmentation(given: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
         out = np.zeros(shape, bool)
         for points in given:
-            corners = np.asarray(points, dtype=float).reshape(-1, 2)
+            try:
+                corners = np.asarray(points, dtype=float).reshape(-1, 2)
+                check_corners(corners, shape)
+            except DAMAGE as error:
+                raise TrainingError(f"an object is drawn badly: {error}") from error
             # COCO counts from the corner of the first pixel, not from its middle
             out |= polygon2mask(shape, corners[:, ::-1] - 0.5)
         return out
     raise TrainingError("an object has no segmentation of polygons or run lengths")
-
-
-def decode_counts(text: str) -> list[int]:
-    """Return the run lengths of COCO's compressed text.
-
-    Each number is written in groups of five bits, lowest first, as characters from
-    ``0``; a sixth bit says that more follow, and from the third number on it is the
-    difference from the last but one.
-    """
-    numbers: list[int] = []
-    value = shift = 0
-    for character in text.encode("ascii"):
-        bits = character - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
-        value = shift = 0
-    return numbers

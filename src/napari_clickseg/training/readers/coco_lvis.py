@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,30 +19,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.errors import TrainingError
+from napari_clickseg.evaluation.voc_index import Call
 from napari_clickseg.imagefiles import read_image
+from napari_clickseg.limits import DAMAGE, inside
 from napari_clickseg.training.readers.base import Reader, file_hash
 
 INDEX = "hannotation.pickle"
-_SAFE = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-}
 
 
-class _PlainReader(pickle.Unpickler):
-    """Knows arrays of numbers and nothing else that could be called."""
+class _Numbers:
+    """Stands for a type of NumPy's numbers: knows which, runs nothing."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _SAFE:
-            module = module.replace("numpy.core", "numpy._core")
-            return super().find_class(module, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+    def __init__(self, code: str, *_: object) -> None:
+        if not re.fullmatch("[biuf][1248]", code):
+            raise pickle.UnpicklingError(f"numbers of type {code!r}")
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.order + self.code)
+
+
+class _Array:
+    """Stands for an array until its shape and bytes are known, and fit."""
+
+    def __init__(self, *_: object) -> None:
+        self._values: NDArray[Any] = np.zeros(0, np.uint8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, kind, columns_first, raw = state
+        if not isinstance(kind, _Numbers) or not isinstance(raw, bytes):
+            raise pickle.UnpicklingError("an array of something else than numbers")
+        order: Any = "F" if columns_first else "C"
+        self._values = np.frombuffer(raw, kind.dtype).reshape(shape, order=order)
+
+    def __array__(self, *_: Any, **_options: Any) -> NDArray[Any]:
+        return self._values
+
+
+def _scalar(kind: object, raw: object = b"") -> Any:
+    if not isinstance(kind, _Numbers) or not isinstance(raw, bytes):
+        raise pickle.UnpicklingError("a number without a type")
+    return np.frombuffer(raw, kind.dtype, count=1)[0].item()
+
+
+def _from_buffer(raw: object, kind: object, shape: Any, order: Any) -> NDArray[Any]:
+    if not isinstance(kind, _Numbers):
+        raise pickle.UnpicklingError("an array of something else than numbers")
+    found: NDArray[Any] = np.frombuffer(raw, kind.dtype)  # type: ignore[call-overload]
+    return found.reshape(shape, order=order)
 
 
 def _encode(text: object, coding: object = "latin1") -> bytes:
@@ -48,6 +78,32 @@ def _encode(text: object, coding: object = "latin1") -> bytes:
     if not isinstance(text, str) or coding != "latin1":
         raise pickle.UnpicklingError("text in an unknown coding")
     return text.encode("latin1")
+
+
+_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+#: What a pickle may ask for, and what it gets: nothing of NumPy's own, which trusts
+#: shapes and types.
+_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "dtype"): Call(_Numbers),
+    ("numpy", "ndarray"): Call(_Array),
+    **{(module, "_reconstruct"): Call(_Array) for module in _MULTIARRAY},
+    **{(module, "scalar"): Call(_scalar) for module in _MULTIARRAY},
+    # from NumPy 2.3 on, protocol 5
+    **{
+        (module.replace("multiarray", "numeric"), "_frombuffer"): Call(_from_buffer)
+        for module in _MULTIARRAY
+    },
+    ("_codecs", "encode"): Call(_encode),
+}
+
+
+class _PlainReader(pickle.Unpickler):
+    """Knows arrays of numbers and nothing else that could be called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _KNOWN:
+            return _KNOWN[module, name]
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
 def read_plain_pickle(path: Path) -> Any:
@@ -95,6 +151,11 @@ class CocoLvis(Reader):
         self._root, self._stuff = root, stuff
         self._index = {str(key): value for key, value in sorted(index.items())}
         self.names = tuple(self._index)
+        try:
+            for name in self.names:
+                inside(root, name)
+        except ValueError as error:
+            raise TrainingError(f"{root / INDEX} is refused: {error}.") from error
         if not self.names:
             raise TrainingError(f"{root / INDEX} lists no image.")
 
@@ -104,10 +165,20 @@ class CocoLvis(Reader):
 
     def labels(self, index: int) -> NDArray[Any]:
         """Return the layers of an image, ``(L, H, W)``, only with what counts."""
+        name = self.names[index]
+        path = self._root / "masks" / f"{name}.pickle"
+        read = read_plain_pickle(path)
+        try:
+            return self._drawn(name, *read)
+        except DAMAGE as error:
+            raise TrainingError(
+                f"{path} is no list of masks ({type(error).__name__}: {error}). Get "
+                "the published file again."
+            ) from error
+
+    def _drawn(self, name: str, packed: Any, places: Any) -> NDArray[Any]:
         from PIL import Image
 
-        name = self.names[index]
-        packed, places = read_plain_pickle(self._root / "masks" / f"{name}.pickle")
         layers = np.stack(
             [
                 np.asarray(Image.open(io.BytesIO(np.asarray(one).tobytes())))

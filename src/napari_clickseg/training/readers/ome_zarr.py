@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_clickseg.encoding.sources import Plane, largest_level, open_zarr
 from napari_clickseg.errors import ImageError, TrainingError
+from napari_clickseg.limits import DAMAGE, check_bytes, inside
 from napari_clickseg.training.readers.base import Reader
 
 
@@ -42,7 +43,7 @@ class OmeZarr(Reader):
                 continue
             try:
                 planes = _planes_of(root, label)
-            except (ImageError, KeyError, ValueError, OSError) as error:
+            except (ImageError, *DAMAGE) as error:
                 raise TrainingError(
                     f"{root} is no OME-Zarr image with labels: {error}"
                 ) from error
@@ -62,7 +63,14 @@ class OmeZarr(Reader):
 
     def labels(self, index: int) -> NDArray[Any]:
         """Read a plane of labels."""
-        return np.asarray(self._planes[index][1][:])
+        plane = self._planes[index][1]
+        try:
+            check_bytes(plane.shape, plane.dtype.itemsize)
+            return np.asarray(plane[:])
+        except DAMAGE as error:
+            raise TrainingError(
+                f"The labels of {self.names[index]} cannot be read: {error}"
+            ) from error
 
     def channel_axis(self, index: int) -> int | None:
         """Return 0 where the image has channels."""
@@ -133,4 +141,6 @@ def _label_names(root: Path) -> list[str]:
     names = attributes.get("ome", attributes).get("labels", [])
     if not isinstance(names, list) or not names:
         raise TrainingError("its group 'labels' lists none")
+    for name in names:
+        inside(group, name)
     return [str(name) for name in names]

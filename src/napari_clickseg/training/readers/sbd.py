@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_clickseg.errors import DatasetError, TrainingError
 from napari_clickseg.evaluation.datasets import read_mask
 from napari_clickseg.imagefiles import read_image
+from napari_clickseg.limits import inside
 from napari_clickseg.training.readers.base import Reader, file_hash
 
 
@@ -38,8 +39,13 @@ class Sbd(Reader):
             if not part.exists():
                 raise TrainingError(f"SBD's {part} is missing. Check the path.")
         self._root = root
-        names = listing.read_text(encoding="utf-8").split()
+        names = listing.read_text(encoding="utf-8", errors="replace").split()
         self.names = tuple(names)
+        try:
+            for name in names:
+                inside(root, name)
+        except ValueError as error:
+            raise TrainingError(f"{listing} is refused: {error}.") from error
         if not names:
             raise TrainingError(f"{listing} lists no image.")
 
