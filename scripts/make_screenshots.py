@@ -133,22 +133,6 @@ def fluorescence() -> None:
     window.close()
 
 
-def resume() -> None:
-    """Take up on the next day what was begun."""
-    window = Window("fluorescence")
-    places = centres(window, 8)
-    for place in places[:7]:
-        window.click(place)
-        window.commit()
-    window.click(places[7])
-    window.close()
-    window = Window("fluorescence")
-    wait(lambda: bool(window.ui.resume_text))
-    wait(limit=0.5)
-    window.save("dock-resume")
-    window.close()
-
-
 def propose() -> None:
     """Have nuclei proposed, all at once."""
     window = Window("fluorescence")
@@ -333,7 +317,6 @@ PICTURES = {
     "refinement": refinement,
     "prepare": prepare,
     "propose": propose,
-    "resume": resume,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }
