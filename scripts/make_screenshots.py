@@ -136,22 +136,6 @@ def fluorescence() -> None:
     window.close()
 
 
-def resume() -> None:
-    """Take up on the next day what was begun."""
-    window = Window("fluorescence")
-    places = centres(window, 8)
-    for place in places[:7]:
-        window.click(place)
-        window.commit()
-    window.click(places[7])
-    window.close()
-    window = Window("fluorescence")
-    wait(lambda: bool(window.ui.resume_text))
-    wait(limit=0.5)
-    window.save("dock-resume")
-    window.close()
-
-
 def propose() -> None:
     """Have nuclei proposed, all at once."""
     window = Window("fluorescence")
@@ -432,7 +416,6 @@ PICTURES = {
     "propose": propose,
     "objects": objects,
     "take_up": take_up,
-    "resume": resume,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }

@@ -93,28 +93,6 @@ def answers(hands, place=THIRD):
     assert line(hands)
 
 
-def test_layers_deleted_meanwhile(hands, gate):
-    hands.ui.add_click(SECOND)
-    hands.ui.commit()
-    for name in ("Mask", "Clicks"):
-        at_work(hands, gate)
-        hands.viewer.layers.remove(name)
-        hands.pause()
-        gate.open()
-        hands.settle()
-        line(hands)
-        assert hands.ui.objects_layer.data[SECOND] == 1, "what was committed stays"
-        hands.click(34, 40)
-        hands.settle()
-        assert hands.ui.session.mask[FIRST]
-        np.testing.assert_array_equal(
-            hands.ui.mask_layer.data > 0, hands.ui.session.mask
-        )
-        hands.ui.act("discard")
-        hands.settle()
-    answers(hands)
-
-
 def test_layers_renamed_meanwhile(hands, gate):
     hands.ui.add_click(SECOND)
     hands.ui.commit()
