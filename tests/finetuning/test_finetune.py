@@ -296,7 +296,7 @@ def test_reference_pictures_come_along(tiny: Path, tmp_path: Path) -> None:
     job = plan(blobs(6), tiny, tmp_path, reference=True, steps=2)
     recipe = job.run().card["finetuned"]["recipe"]
     assert recipe["reference"] == "pictures that come along"
-    assert recipe["blend"] in (0.5, 0.75)
+    assert recipe["blend"] == (1.0 if recipe["gate"] else 0.5)
 
 
 def test_what_is_kept_lies_halfway(tiny: Path, tmp_path: Path) -> None:

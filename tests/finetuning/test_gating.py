@@ -65,7 +65,7 @@ def test_the_parent_answers_on_photos(tiny: Path, tmp_path: Path) -> None:
     result = job.run()
     recipe = result.card["finetuned"]["recipe"]
     assert recipe["gate"] is True
-    assert recipe["blend"] == 0.75
+    assert recipe["blend"] == 1.0
     model = load_model(result.path, "cpu", "float32")
     parent = load_model(tiny, "cpu", "float32")
     photos = [ImageSource(photo) for photo in known_photos()]

@@ -13,11 +13,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 #: How far click networks go from the parent towards what was learned, where other
-#: images are to be remembered.
+#: images are to be remembered and no gate leaves them to the parent.
 HALFWAY = 0.5
-#: The same where a gate leaves other images to the parent: further, since the line
-#: still does good to what few images show.
-GATED = 0.75
 
 
 def blended(

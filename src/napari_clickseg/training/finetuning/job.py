@@ -17,7 +17,7 @@ from napari_clickseg.models.checkpoint import read_checkpoint, save_checkpoint
 from napari_clickseg.models.gate import Gate, shortest, with_elsewhere
 from napari_clickseg.models.model import load_model
 from napari_clickseg.training.finetuning.adapters import take_up
-from napari_clickseg.training.finetuning.blending import GATED, HALFWAY, blended
+from napari_clickseg.training.finetuning.blending import HALFWAY, blended
 from napari_clickseg.training.finetuning.checking import Problem
 from napari_clickseg.training.finetuning.forecast import forecast
 from napari_clickseg.training.finetuning.keeping import (
@@ -242,9 +242,8 @@ class _Run:
     @property
     def share(self) -> float:
         """How far the result goes from the parent towards what was learned."""
-        if self.work.task != "segmentation" or self.work.forgetful:
-            return 1.0
-        return HALFWAY if self.gate is None else GATED
+        forgets = self.work.task != "segmentation" or self.work.forgetful
+        return 1.0 if forgets or self.gate is not None else HALFWAY
 
     def _beside(self, network: Any) -> dict[str, Tensor] | None:
         """Return what the file holds beside the result: gate and parent."""
