@@ -310,6 +310,25 @@ def depth() -> None:
     window.close()
 
 
+def propagate() -> None:
+    """Carry a nucleus through a stack."""
+    window = Window("nuclei_stack", (1320, 1000))
+    ui, viewer = window.ui, window.viewer
+    fold = window.dock.folds["propagate"]
+    fold.expand(animate=False)
+    viewer.dims.set_current_step(0, 5)
+    wait(limit=0.5)
+    objects = ui.image_layer.metadata["objects"]
+    for number in (4, 7):
+        window.click((5.0, *ndimage.center_of_mass(objects[5] == number)))
+        ui.act("propagate")
+        wait(lambda: not ui.propagating.running, 600)
+        window.settle()
+    viewer.dims.set_current_step(0, 7)
+    window.save("dock-propagate")
+    window.close()
+
+
 def finetune() -> None:
     """Learn from nuclei, with the dock before, meanwhile and afterwards."""
     window = Window("fluorescence", (1320, 1000), dock="Finetune")
@@ -416,6 +435,7 @@ PICTURES = {
     "propose": propose,
     "objects": objects,
     "take_up": take_up,
+    "propagate": propagate,
     "phase_contrast": phase_contrast,
     "fluorescence": fluorescence,
 }
