@@ -33,3 +33,32 @@ def test_the_page_runs(
     assert peak < 400e6
     assert "2 objects, 1.0 clicks each" in capsys.readouterr().out
     assert list(names["s"].objects) == [1]
+
+
+def test_answers_are_those_of_a_small_image() -> None:
+    """The page's image is made of copies of one tile: pixel by pixel the same masks."""
+    from napari_clickseg import ClickSession
+    from napari_clickseg.boxes import Box
+    from napari_clickseg.image import ImageSource
+    from napari_clickseg.models.registry import STARTER, get_info
+
+    if not get_info(STARTER).downloaded:
+        pytest.skip("the bundled model is not there")
+    block = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(compile(block, PAGE.name, "exec"), names)
+    masks = []
+    levels = names["levels"]
+    for array, coarser, corner in (
+        (names["nuclei"], (), (0, 0)),
+        (levels[0], levels[1:], (40_960, 24_576)),
+    ):
+        session = ClickSession()
+        session.set_image(ImageSource(array, contrast=(200, 2700), coarser=coarser))
+        row, col = corner
+        session.visible = Box(row + 350, col + 400, row + 690, col + 640)
+        session.add_click((row + 530, col + 536))
+        session.add_click((row + 560, col + 536), positive=False)
+        masks.append(session.mask[row : row + 1_024, col : col + 1_024])
+    assert masks[0].sum() > 500
+    assert (masks[0] == masks[1]).all()

@@ -79,7 +79,7 @@ class Shown(NamedTuple):
     plane: Plane
     model: str
     layers: tuple[int, ...]
-    contrast: tuple[tuple[float, float], ...]
+    contrast: tuple[tuple[float, float, float], ...]
 
 
 class Lamp:

@@ -111,7 +111,7 @@ def write_zarr_levels(
     list of (int, int)
         The shapes of the levels.
     """
-    shape = tuple(int(n) for n in labels.shape)
+    shape = int(labels.shape[0]), int(labels.shape[1])
     array = create("0", shape)
     touched = []
     for box in blocks_of(labels, shape):
@@ -121,16 +121,14 @@ def write_zarr_levels(
             touched.append(box)
     shapes = [shape]
     while max(shapes[-1]) > side:
-        finer, shape = array, tuple(-(-n // 2) for n in shapes[-1])
+        finer, shape = array, (-(-shape[0] // 2), -(-shape[1] // 2))
         array = create(str(len(shapes)), shape)
         shapes.append(shape)
-        halves = {
-            Box(*(n // 2 // SIDE * SIDE for n in box[:2]), 0, 0) for box in touched
-        }
+        halves = {(box.top // 2 // SIDE, box.left // 2 // SIDE) for box in touched}
         touched = []
-        for corner in sorted(halves):
-            box = Box(corner.top, corner.left, corner.top + SIDE, corner.left + SIDE)
-            box = box.clip(shape)
+        for row, col in sorted(halves):
+            top, left = row * SIDE, col * SIDE
+            box = Box(top, left, top + SIDE, left + SIDE).clip(shape)
             fine = Box(*(2 * n for n in box)).clip(finer.shape)
             array[box.slices] = coarser(np.asarray(finer[fine.slices]))
             touched.append(box)
@@ -150,7 +148,7 @@ def _packed_tiles(
 ) -> Iterator[bytes]:
     """Yield the tiles of a file, row by row, packed; all empty ones are the same."""
     empty = zlib.compress(bytes(TILE * TILE * dtype.itemsize), 4)
-    filled = set()
+    filled: set[tuple[int, int]] = set()
     for box in blocks_of(labels, (shape[0], shape[1])):
         filled.update((tile.top, tile.left) for tile in tiles_of(box, TILE))
     known: dict[Box, NDArray[Any]] = {}

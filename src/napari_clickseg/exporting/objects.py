@@ -149,7 +149,7 @@ def load_objects(
     if suffix == ".zarr":
         return load_zarr_labels(source)
     try:
-        return read_labels(source)  # type: ignore[no-any-return]
+        return read_labels(source)
     except ClickSegError as error:
         raise ExportError(str(error)) from error
 
