@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from napari_clickseg.memory import SHARE, free_host_bytes
 
-__all__ = ["DAMAGE", "check_bytes", "check_members", "inside"]
+__all__ = ["DAMAGE", "check_bytes", "check_members", "damage", "inside"]
 
 #: What reading bytes that we did not write may raise. A number that is no number, an
 #: index that is not there, brackets nested a thousand deep, a claimed size that no
@@ -26,6 +26,11 @@ DAMAGE: tuple[type[Exception], ...] = (
     *(ArithmeticError, MemoryError, RecursionError, NotImplementedError, RuntimeError),
     *(struct.error, zlib.error, zipfile.BadZipFile),
 )
+
+
+def damage(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return :data:`DAMAGE` together with what one reader's library raises besides."""
+    return DAMAGE + others
 
 
 def most_bytes() -> int:

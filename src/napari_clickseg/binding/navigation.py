@@ -321,12 +321,12 @@ class Navigation(Controller):
             if size * camera.zoom < TOO_SMALL:
                 camera.zoom = CLOSER / size
             ends = image.extent.world[:, shown]
-            size = canvas_size_of(viewer) or (np.inf, np.inf)
-            half = np.array(size) / (2 * camera.zoom)
+            canvas = canvas_size_of(viewer) or (np.inf, np.inf)
+            half = np.array(canvas) / (2 * camera.zoom)
             # No farther than the image goes; in the middle where all of it is seen.
             near, far = ends[0] + half, ends[1] - half
-            middle = np.where(np.isfinite(half), ends.mean(axis=0), centre[-2:])
-            inside = np.where(near < far, np.clip(centre[-2:], near, far), middle)
+            whole = np.where(np.isfinite(half), ends.mean(axis=0), centre[-2:])
+            inside = np.where(near < far, np.clip(centre[-2:], near, far), whole)
             camera.center = (*camera.center[:-2], *(float(v) for v in inside))
 
     def _object_under_mouse(self) -> int | None:

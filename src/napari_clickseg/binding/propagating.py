@@ -222,7 +222,7 @@ class Propagating:
         clicks, way = self._weak(), self._last
         if clicks is None or way is None or way.propagation is None:
             return
-        if clicks.image_layer is not way.image:
+        if way.image is None or clicks.image_layer is not way.image:
             raise SessionError(f"That was in '{way.image.name}': choose it again.")
         place = list(way.plane.to_data((0, 0)))
         place[way.axis] = index

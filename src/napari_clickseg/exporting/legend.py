@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_clickseg.errors import ExportError, SettingsError
-from napari_clickseg.limits import DAMAGE
+from napari_clickseg.limits import damage
 from napari_clickseg.tasks.class_lists import (
     Classes,
     Colour,
@@ -192,7 +192,7 @@ def read_legend(path: str | Path) -> Legend:
         else:
             rows = json.loads(text)["classes"]
         return Legend(_entry(row) for row in rows)
-    except (*DAMAGE, csv.Error) as error:
+    except damage(csv.Error) as error:
         raise ExportError(
             f"{path} is no legend of a class map ({type(error).__name__}: {error}). "
             "It needs label, name and colour (#rrggbb) of each class."

@@ -217,7 +217,7 @@ def _added_models() -> list[ModelInfo]:
     for name, entry in read_index().items():
         # Texts are all that is ever written there: for what an entry is not asked,
         # or what is of another kind, the usual value stands.
-        fields = {
+        fields: dict[str, Any] = {
             k: v
             for k, v in entry.items()
             if str(ModelInfo.__annotations__.get(k, "")).startswith("str")

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from napari_clickseg.errors import CheckpointError
-from napari_clickseg.limits import DAMAGE, check_members
+from napari_clickseg.limits import DAMAGE, check_members, damage
 from napari_clickseg.models.containers import read_state_dict
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
@@ -167,7 +167,7 @@ def _read_safetensors(
 ) -> tuple[dict[str, torch.Tensor], str, dict[str, str]]:
     try:
         tensors = safetensors.torch.load(data)
-    except (SafetensorError, *DAMAGE) as error:
+    except damage(SafetensorError) as error:
         raise CheckpointError(
             f"{path} is no intact safetensors file ({error}). Delete it and get it "
             "again."

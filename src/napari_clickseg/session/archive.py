@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_clickseg.errors import ClickSegError, SessionError
-from napari_clickseg.limits import DAMAGE, check_members
+from napari_clickseg.limits import check_members, damage
 from napari_clickseg.session.packing import Arrays
 
 #: The text that says what file it is, and of which version.
@@ -88,7 +88,7 @@ def reading(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
         ) from error
     except SessionError:
         raise
-    except (*DAMAGE, ClickSegError) as error:
+    except damage(ClickSegError) as error:
         raise SessionError(
             f"{path} is not {kind}, or it is damaged ({error}). Choose a file that "
             "ClickSession.save wrote."

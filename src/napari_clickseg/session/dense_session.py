@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,9 @@ class DenseSession(DenseBase):
 
     # -- keeping ---------------------------------------------------------------
 
-    def commit(self, label: int | None = None, *, overlap: Any = None) -> int:
+    def commit(
+        self, label: int | None = None, *, overlap: Any = None, group: str = ""
+    ) -> int:
         """Keep the result under a number; what comes next starts anew.
 
         Parameters
@@ -193,6 +195,8 @@ class DenseSession(DenseBase):
         """
         if overlap is not None:
             self._no("overlap", "Maps are kept each for itself.")
+        if group:
+            self._no("group", "Maps are not carried to other planes.")
         chosen = None if label is None else check_label(label)
         state, draft = self.state, self.state.draft
         asking = self.asking() if draft.pending else None
@@ -225,9 +229,9 @@ class DenseSession(DenseBase):
         left = replace(state.without(found.number), draft=found.reopened())
         return self._moments.record("reopen", left, label=found.number)
 
-    def delete(self, label: int) -> Change:
+    def delete(self, label: int | Iterable[int]) -> Change:
         """Remove what was kept under a number."""
-        gone = self._kept(label).number
+        gone = self._kept(check_label(label)).number
         return self._moments.record("delete", self.state.without(gone), label=gone)
 
     # -- file ------------------------------------------------------------------

@@ -123,8 +123,6 @@ def _bytes_of(draft: Draft) -> int:
         return 0
     found: dict[int, int] = {}
     for holder in (last, last.state):
-        if holder is None:
-            continue
         for each in fields(holder):
             value = getattr(holder, each.name)
             if isinstance(value, np.ndarray):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from napari_clickseg.errors import ClickSegError, SessionError
-from napari_clickseg.limits import DAMAGE
+from napari_clickseg.limits import damage
 from napari_clickseg.prediction.dense_settings import DenseSettings
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session import frames
@@ -144,7 +144,7 @@ def _read(file: BinaryIO, path: Path) -> Recovered | None:
                 found.head, found.end = head, end
         except SessionError:
             raise
-        except (*DAMAGE, ClickSegError):
+        except damage(ClickSegError):
             break  # whole, but not of ours: what came before stands
     return found
 

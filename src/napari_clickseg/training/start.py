@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_clickseg.errors import TrainingError
-from napari_clickseg.limits import DAMAGE
+from napari_clickseg.limits import damage
 from napari_clickseg.networks.mobilenet import MobileNetV2
 
 
@@ -65,7 +65,7 @@ def read_filters(path: Path) -> list[tuple[Tensor, Tensor]]:
             int(key[1:].split(".")[0]) for key in state if key.endswith(".weight")
         )
         return [(state[f"L{i}.weight"], state[f"L{i}.bias"]) for i in indices]
-    except (UnpicklingError, *DAMAGE) as error:
+    except damage(UnpicklingError) as error:
         raise TrainingError(f"starting weights {path} cannot be read: {error}") from (
             error
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_clickseg.encoding.sources import Plane, largest_level, open_zarr
 from napari_clickseg.errors import ImageError, TrainingError
-from napari_clickseg.limits import DAMAGE, check_bytes, inside
+from napari_clickseg.limits import DAMAGE, check_bytes, damage, inside
 from napari_clickseg.training.readers.base import Reader
 
 
@@ -43,7 +43,7 @@ class OmeZarr(Reader):
                 continue
             try:
                 planes = _planes_of(root, label)
-            except (ImageError, *DAMAGE) as error:
+            except damage(ImageError) as error:
                 raise TrainingError(
                     f"{root} is no OME-Zarr image with labels: {error}"
                 ) from error
