@@ -93,7 +93,7 @@ def write_tiled(
 
 def write_zarr_levels(
     create: Any, labels: Any, dtype: Any, *, side: int = COARSEST
-) -> list[tuple[int, ...]]:
+) -> list[tuple[int, int]]:
     """Write labels as levels of detail, each half the side of the one before.
 
     Parameters
