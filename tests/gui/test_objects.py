@@ -128,7 +128,7 @@ def test_split_by_a_line_that_is_drawn(listed: Any) -> None:
     hands, widget = listed
     before = labels_of(hands).copy()
     choose(widget, 2)
-    widget.actions["split"].click()
+    widget.buttons["split"].click()
     hands.pause()
     assert "Draw a line" in hands.widget.status.text.text()
     drag_through(hands, (8, 119), (52, 121))
@@ -140,7 +140,7 @@ def test_split_by_a_line_that_is_drawn(listed: Any) -> None:
     hands.settle()
     np.testing.assert_array_equal(labels_of(hands), before)
     # a line that does not go through says so, and nothing changes
-    widget.actions["split"].click()
+    widget.buttons["split"].click()
     hands.pause()
     drag_through(hands, (22, 120), (34, 121))
     assert "does not separate" in hands.widget.status.text.text()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_clickseg.binding.engine import Engine
+from napari_clickseg.binding.effort import WorkingEngine
 from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.jobs import Jobs
 from napari_clickseg.binding.planes import Plane
@@ -48,7 +48,7 @@ class Controller(Jobs):
 
     # --------------------------------------------------------------------- showing
 
-    def apply(self, context: Context[Engine], report: Report) -> None:
+    def apply(self, context: Context[WorkingEngine], report: Report) -> None:
         """Show what a job did, perhaps to an image that is not in work any more."""
         context.reports[report.plane] = context.latest = report
         here = context is self.context
@@ -71,7 +71,12 @@ class Controller(Jobs):
         self.keep_on_disk(context.engine, report)
 
     def _write(
-        self, context: Context[Engine], plane: Plane, change: Change, *, here: bool
+        self,
+        context: Context[WorkingEngine],
+        plane: Plane,
+        change: Change,
+        *,
+        here: bool,
     ) -> None:
         """Put what changed in one box into the layers."""
         if change.bbox is None:
@@ -94,7 +99,7 @@ class Controller(Jobs):
             else:
                 write_box_undoable(objects, plane, change.bbox, change.labels)
 
-    def _draw(self, context: Context[Engine]) -> None:
+    def _draw(self, context: Context[WorkingEngine]) -> None:
         for layer in (self.mask_layer, context.layer(OBJECTS)):
             if layer is not None:
                 layer.refresh(extent=False, highlight=False)

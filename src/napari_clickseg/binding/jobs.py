@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from napari_clickseg.binding.choices import CHOICES
 from napari_clickseg.binding.choosing import Choosing
 from napari_clickseg.binding.effort import WorkingEngine
-from napari_clickseg.binding.engine import Engine
 from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.other_planes import OtherPlanes
 from napari_clickseg.binding.planes import (
@@ -157,7 +156,7 @@ class Jobs(Choosing):
         engine, options = self.context_of(image).engine, self.current_options()
         return lambda plane, source: engine.preparation(plane, source, options)
 
-    def opened(self) -> tuple[Context[Engine], Plane]:
+    def opened(self) -> tuple[Context[WorkingEngine], Plane]:
         """Return what belongs to the image in work, and the plane on screen, open.
 
         Raises
@@ -168,7 +167,7 @@ class Jobs(Choosing):
         return self._open(None)
 
     def take_proposals(
-        self, context: Context[Engine], plane: Plane, found: Proposals
+        self, context: Context[WorkingEngine], plane: Plane, found: Proposals
     ) -> Job:
         """Add objects that were found, to whichever image is in work by now."""
         engine, options = context.engine, self.current_options()
@@ -186,7 +185,7 @@ class Jobs(Choosing):
 
     def set_out(
         self,
-        context: Context[Engine],
+        context: Context[WorkingEngine],
         work: Callable[[], Report],
         then: Callable[[Job], None],
     ) -> Job:
@@ -198,11 +197,11 @@ class Jobs(Choosing):
 
         return self._channel.edit(lambda _: work(), done)
 
-    def new_engine(self, tell: Tell) -> Engine:
+    def new_engine(self, tell: Tell) -> WorkingEngine:
         """Return what works in the worker, for one image."""
         return WorkingEngine(self._shelf, tell)
 
-    def opening(self, engine: Engine, plane: Plane) -> Callable[[], Report]:
+    def opening(self, engine: WorkingEngine, plane: Plane) -> Callable[[], Report]:
         """Return the job that begins with a plane and the objects on it."""
         source, layer = plane_image(self.channel_layers(), plane), self.objects_layer
         labels = None if layer is None else box_reader(layer, plane)

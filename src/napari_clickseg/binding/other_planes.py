@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_clickseg.binding.engine import Engine
+    from napari_clickseg.binding.effort import WorkingEngine
     from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.binding.planes import PlaneImage
@@ -43,7 +43,7 @@ class OtherPlanes:
 
     def __init__(self, clicks: Jobs) -> None:
         self._weak = weakref.ref(clicks)
-        self._context: Context[Engine] | None = None
+        self._context: Context[WorkingEngine] | None = None
         self._planes: deque[Plane] = deque()
         self._groups: frozenset[str] = frozenset()
         self._options: Options | None = None
@@ -108,7 +108,7 @@ class OtherPlanes:
         finally:
             self._advancing = False
 
-    def _ask(self, clicks: Jobs, context: Context[Engine], plane: Plane) -> None:
+    def _ask(self, clicks: Jobs, context: Context[WorkingEngine], plane: Plane) -> None:
         layer, engine, options = clicks.objects_layer, context.engine, self._options
         assert options is not None
         source = plane_image(clicks.channel_layers(), plane)
@@ -134,7 +134,7 @@ class OtherPlanes:
 
 
 def _take_up(
-    engine: Engine,
+    engine: WorkingEngine,
     plane: Plane,
     image: PlaneImage,
     options: Options,
@@ -157,7 +157,7 @@ def _take_up(
     return report
 
 
-def _groups_on(engine: Engine, plane: Plane) -> set[str]:
+def _groups_on(engine: WorkingEngine, plane: Plane) -> set[str]:
     session = engine.session(plane)
     return set() if session is None else session.groups
 

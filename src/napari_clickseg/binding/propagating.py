@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_clickseg.binding.engine import Engine
+    from napari_clickseg.binding.effort import WorkingEngine
     from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.binding.reports import Options, Report
@@ -39,7 +39,7 @@ __all__ = ["Propagating"]
 class _Way:
     """One propagation, from one plane of one image."""
 
-    context: Context[Engine]
+    context: Context[WorkingEngine]
     image: Image
     plane: Plane
     axis: int
@@ -153,7 +153,7 @@ class Propagating:
         where = plane.fixed[axis], data_shape(image)[axis]
         clicks.tell_busy("Carrying the object to other planes", None)
 
-        def begin(engine: Engine, at: Plane, options: Options) -> Report:
+        def begin(engine: WorkingEngine, at: Plane, options: Options) -> Report:
             way.propagation, report = engine.begin_propagation(
                 at, options, where, label, rules
             )
@@ -222,12 +222,13 @@ class Propagating:
         clicks, way = self._weak(), self._last
         if clicks is None or way is None or way.propagation is None:
             return
-        if way.image is None or clicks.image_layer is not way.image:
+        image = clicks.image_layer
+        if image is None or image is not way.image:
             raise SessionError(f"That was in '{way.image.name}': choose it again.")
         place = list(way.plane.to_data((0, 0)))
         place[way.axis] = index
-        world = way.image.data_to_world(place)
-        offset = clicks.viewer.dims.ndim - way.image.ndim
+        world = image.data_to_world(place)
+        offset = clicks.viewer.dims.ndim - image.ndim
         clicks.viewer.dims.set_point(way.axis + offset, float(world[way.axis]))
         self._visited = index
         look, label = way.propagation.doubts.get(index), way.propagation.label

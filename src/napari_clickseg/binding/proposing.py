@@ -19,7 +19,7 @@ from napari_clickseg.binding.reports import Options
 from napari_clickseg.errors import SessionError
 
 if TYPE_CHECKING:
-    from napari_clickseg.binding.engine import Engine
+    from napari_clickseg.binding.effort import WorkingEngine
     from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.prediction.proposing import Proposals
@@ -32,7 +32,7 @@ __all__ = ["Proposing"]
 class _Search:
     """One search, on one plane of one image."""
 
-    context: Context[Engine]
+    context: Context[WorkingEngine]
     plane: Plane
     options: Options
     wishes: dict[str, Any]

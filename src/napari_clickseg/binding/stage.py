@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_clickseg.binding import own_layers
-from napari_clickseg.binding.engine import Engine
+from napari_clickseg.binding.effort import WorkingEngine
 from napari_clickseg.binding.hooks import connected
 from napari_clickseg.binding.planes import data_shape
 from napari_clickseg.binding.saving import Saving
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Stage"]
 
 
-class Stage(Saving[Engine]):
+class Stage(Saving[WorkingEngine]):
     """The layers of one viewer; parameters as of :class:`ImageJobs`."""
 
     def __init__(

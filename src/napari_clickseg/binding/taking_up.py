@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,13 +87,7 @@ class TakingUp(Drawing):
 
     def _begin_with(self, labels: dict[Plane, Any]) -> None:
         for plane, found in labels.items():
-            self._edit_quietly(
-                lambda engine, plane, o, found=found: engine.begin_with(
-                    plane, o, found
-                ),
-                plane=plane,
-                answer=False,
-            )
+            self._edit_quietly(partial(_begin, found), plane=plane, answer=False)
         self.changed.emit()
 
     def _put_on_top(self) -> None:
@@ -106,14 +101,20 @@ class TakingUp(Drawing):
     def _plane_changed(self) -> None:
         super()._plane_changed()
         context, layer, plane = self.context, self.objects_layer, self.plane
-        if context is None or layer is None or plane not in context.opened:
+        if context is None or layer is None or plane is None:
             return
-        if plane is not None and layer.ndim < plane.ndim:
+        if plane not in context.opened:
+            return
+        if layer.ndim < plane.ndim:
             self._send_objects(plane)  # other planes have the same objects
 
     def _forget_layers(self) -> None:
         self.takes_up = False
         super()._forget_layers()
+
+
+def _begin(found: Any, engine: Any, plane: Plane, options: Any) -> Any:
+    return engine.begin_with(plane, options, found)
 
 
 HINT = "Click inside an object to take it up. N puts it back under its number."

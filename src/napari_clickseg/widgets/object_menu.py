@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import Qt
@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QInputDialog, QMenu, QWidget
 
 if TYPE_CHECKING:
     from napari_clickseg.napari_layers import ViewerClicks
+    from napari_clickseg.session.objects import SegmentedObject
 
 __all__ = ["KEYS", "ObjectMenu"]
 
@@ -94,7 +95,7 @@ class ObjectMenu:
                 menu.addSeparator()
                 continue
             shown = text + tip[tip.rfind("(") - 1 :] if "(" in tip else f"{text}..."
-            action = menu.addAction(shown)
+            action: Any = menu.addAction(shown)
             action.setObjectName(name)
             action.setEnabled(self.possible(name, count))
             action.triggered.connect(lambda _=False, name=name: self.do(name))
@@ -136,7 +137,7 @@ class ObjectMenu:
         if len(ids) == 1:
             self._edit_class()
             return
-        objects = self._clicks.objects_now or {}
+        objects: Mapping[int, SegmentedObject] = self._clicks.objects_now or {}
         known = sorted({each.category for each in objects.values()} | {""})
         name, done = QInputDialog.getItem(
             self._parent, "Class", f"Class of {len(ids)} objects:", known, 0, True

@@ -31,16 +31,17 @@ class ObjectTable(QTableView):
         self.setMinimumHeight(ROWS * (SIDE + 4))
         self.setSortingEnabled(True)
         self.setIconSize(QSize(SIDE, SIDE))
-        rows = self.verticalHeader()
+        rows: Any = self.verticalHeader()
         rows.setVisible(False)
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setDefaultSectionSize(SIDE + 4)
-        self.horizontalHeader().setHighlightSections(False)
+        columns: Any = self.horizontalHeader()
+        columns.setHighlightSections(False)
 
     def setModel(self, model: Any) -> None:
         """Take a model, and set widths."""
         super().setModel(model)
-        header = self.horizontalHeader()
+        header: Any = self.horizontalHeader()
         for column, width in WIDTHS.items():
             header.resizeSection(column, width)
         header.setSectionResizeMode(CATEGORY, QHeaderView.ResizeMode.Stretch)
@@ -53,7 +54,8 @@ class ObjectTable(QTableView):
         row = self.currentIndex().row()
         if row >= 0:
             self.setFocus()
-            self.edit(self.model().index(row, CATEGORY))
+            model: Any = self.model()
+            self.edit(model.index(row, CATEGORY))
 
     def keyPressEvent(self, event: Any) -> None:
         """Take our keys; others move in the list."""

@@ -51,11 +51,14 @@ class ObjectsWidget(QWidget):
         self.table = table = ObjectTable(self._pressed)
         table.setModel(self.model)
         self.menu = ObjectMenu(clicks, lambda: self.chosen, table.edit_class, self)
+        viewport: Any = table.viewport()
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(
-            lambda at: self.menu.popup(table.viewport().mapToGlobal(at))
+            lambda at: self.menu.popup(viewport.mapToGlobal(at))
         )
-        table.selectionModel().selectionChanged.connect(self._chosen)
+        selection: Any = table.selectionModel()
+        self._selection = selection
+        selection.selectionChanged.connect(self._chosen)
         table.doubleClicked.connect(self._opened)
         self.search = QLineEdit()
         self.search.setPlaceholderText("Id or class")
@@ -65,14 +68,14 @@ class ObjectsWidget(QWidget):
         self._kind = "All"
         self.kind.offer([(name, name) for name in FILTERS], self._kind)
         self.count = QLabel()
-        self.actions: dict[str, QWidget] = {}
+        self.buttons: dict[str, QWidget] = {}
         top, steps, edits = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
         top.addWidget(self.search, 1)
         top.addWidget(self.kind, 1)
         for row, names in ((steps, self.menu.steps), (edits, self.menu.edits)):
             for name, (text, tip) in names.items():
-                self.actions[name] = button(text, tip, partial(self.menu.do, name))
-                row.addWidget(self.actions[name])
+                self.buttons[name] = button(text, tip, partial(self.menu.do, name))
+                row.addWidget(self.buttons[name])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(5)
@@ -93,7 +96,7 @@ class ObjectsWidget(QWidget):
     @property
     def chosen(self) -> list[int]:
         """Ids of the objects that are chosen, as they were chosen."""
-        rows = self.table.selectionModel().selectedRows()
+        rows = self._selection.selectedRows()
         labels = [self.model.labels[index.row()] for index in rows]
         current = self.table.currentIndex().row()
         if 0 <= current < len(self.model.labels):
@@ -140,12 +143,12 @@ class ObjectsWidget(QWidget):
         if chosen > 1:
             parts.append(f"{chosen} chosen")
         self.count.setText(", ".join(parts))
-        for name, widget in self.actions.items():
+        for name, widget in self.buttons.items():
             widget.setEnabled(self.menu.possible(name, chosen))
 
     def _keeping_place(self, change: Callable[[], bool]) -> None:
         """Change the rows; what is chosen and in sight stays so."""
-        bar = self.table.verticalScrollBar()
+        bar: Any = self.table.verticalScrollBar()
         at, chosen = bar.value(), self.clicks.selected
         self._ours = True
         try:
@@ -157,7 +160,7 @@ class ObjectsWidget(QWidget):
 
     def _select(self, labels: tuple[int, ...], *, again: bool = False) -> None:
         rows = [row for n in labels if (row := self.model.row_of(n)) is not None]
-        model = self.table.selectionModel()
+        model = self._selection
         if not again and sorted(rows) == sorted(i.row() for i in model.selectedRows()):
             return
         selection, last = QItemSelection(), len(COLUMNS) - 1
