@@ -106,7 +106,23 @@ def _rings(mask: NDArray[np.bool_]) -> Iterator[Ring]:
             direction = next(t for t in turns if t in edges[at])
         if last == first:  # it began in the middle of an edge
             ring.pop(0)
-        yield ring
+        yield from _simple(ring)
+
+
+def _simple(ring: Ring) -> Iterator[Ring]:
+    """Cut a ring where it comes back to a corner: a hole that touches the outline."""
+    done: Ring = []
+    places: dict[tuple[int, int], int] = {}
+    for corner in ring:
+        place = places.get(corner)
+        if place is not None:
+            yield done[place:]
+            for gone in done[place:]:
+                del places[gone]
+            del done[place:]
+        places[corner] = len(done)
+        done.append(corner)
+    yield done
 
 
 def _area(ring: Ring) -> float:
