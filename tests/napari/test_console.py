@@ -16,6 +16,8 @@ from napari_clickseg.napari_layers import ViewerClicks
 
 #: Parts of a session that have no meaning, or another one, beside layers.
 ELSEWHERE = {
+    *("begin_propagation", "carry", "continue_object", "drop_carried", "group"),
+    *("groups", "look_for", "next_group", "step_number", "step_time", "take_carried"),
     "add_proposals",
     "asking",
     "change",

@@ -321,7 +321,9 @@ class Navigation(Controller):
             if size * camera.zoom < TOO_SMALL:
                 camera.zoom = CLOSER / size
             ends = image.extent.world[:, shown]
-            canvas = canvas_size_of(viewer) or (np.inf, np.inf)
+            # Without a window the size is but a guess.
+            known = canvas_size_of(viewer) if hasattr(viewer, "window") else None
+            canvas = (np.inf, np.inf) if known is None else known
             half = np.array(canvas) / (2 * camera.zoom)
             # No farther than the image goes; in the middle where all of it is seen.
             near, far = ends[0] + half, ends[1] - half

@@ -10,7 +10,7 @@ pixels and how sure they are, as a session file does.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,9 @@ def _bytes_of(draft: Draft) -> int:
     if last is None:
         return 0
     found: dict[int, int] = {}
-    for holder in (last, last.state):
+    # An answer of classes, alpha or depth carries no state.
+    holders: tuple[Any, ...] = (last, getattr(last, "state", None))
+    for holder in filter(is_dataclass, holders):
         for each in fields(holder):
             value = getattr(holder, each.name)
             if isinstance(value, np.ndarray):
