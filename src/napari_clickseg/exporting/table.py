@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from napari_clickseg.exporting.coco import as_plane
 from napari_clickseg.exporting.tiff import Spacing
@@ -55,6 +54,8 @@ def save_table(
     """
     target, plane = check_suffix(path, (".csv",), "A table"), as_plane(labels)
     known = Spacing.of(spacing)
+    from scipy import ndimage
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["label", "class", "area", "row", "col", "top", "left", "bottom", "right"]
