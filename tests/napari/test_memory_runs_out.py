@@ -21,6 +21,7 @@ from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.napari_layers import attach
 from napari_clickseg.networks.ritm_mobilenet import RITMMobileNetV2
 from napari_clickseg.prediction import PredictionSettings
+from napari_clickseg.prediction.dense import DensePredictor
 
 #: As the allocators of each device say it.
 ERRORS = {
@@ -95,20 +96,24 @@ def test_again_and_again(ui, model, kind, place):
     assert len(ui.clicks) == 1
 
 
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("kind", ERRORS)
-def test_where_a_plane_is_opened(viewer, model, kind, monkeypatch):
-    """It is opened again with the next click."""
+def test_where_a_plane_is_opened(viewer, model, kind, times, monkeypatch):
+    """It is tried again at once for the click, then with the next one."""
     viewer.add_image(discs(), name="discs")
     ui = attach(viewer)
     ui.first_look = "published"
     context = ui.context_of(ui.image_layer)
-    failing = Failing(context.engine.open, ERRORS[kind], 1)
+    failing = Failing(context.engine.open, ERRORS[kind], times)
     monkeypatch.setattr(context.engine, "open", failing)
     ui.points.layer.add([30, 35])
-    assert failing.raised == 1
-    assert ui.hint[1] == "error"
-    ui.points.layer.add([30, 35])
+    assert failing.raised == times
+    if times == 2:
+        assert ui.hint == (OUT_OF_MEMORY, "error")
+        assert not len(ui.points.layer.data), "what was not done is not shown"
+        ui.points.layer.add([30, 35])
     assert ui.hint[1] == "hint"
+    assert len(ui.clicks) == 1
     assert ui.mask_layer.data[30, 35]
 
 
@@ -124,8 +129,8 @@ def test_maps(viewer: ViewerModel, monkeypatch, kind):
     ui.act("start_from_model")
     before = np.array(ui.result_layer.data)
     ui.choose_value(7.0)
-    failing = Failing(made.decode, ERRORS[kind], 10**6)
-    monkeypatch.setattr(type(made), "decode", lambda _self, *a, **k: failing(*a, **k))
+    failing = Failing(DensePredictor._advance, ERRORS[kind], 10**6)
+    monkeypatch.setattr(DensePredictor, "_advance", lambda *a: failing(*a))
     viewer.layers["Clicks for depth"].add((36, 42))
     assert failing.raised
     assert ui.hint == (OUT_OF_MEMORY, "error")

@@ -74,13 +74,26 @@ def test_answers_take_no_more_than_their_limit():
     unlimited, limited = begun(), begun(kept_bytes=100_000, kept_moments=10)
     for session in (unlimited, limited):
         work(session, 400)
-    assert held(unlimited) > 600_000
-    # Objects keep what is in their pixels; of the rest only the newest is there.
+    # Objects keep what is in their pixels, as one answer.
     made = [m for m in limited._moments.history.path if m.kind == "commit"]
-    pixels = [m.state.objects[m.edit.label].pixels.values.size for m in made]
-    # An answer is held by the moments after it, too, until they are let go.
-    assert held(limited) - 4 * sum(pixels) < 300_000
-    assert held(unlimited) - 4 * sum(pixels) > 400_000
+    own = sum(
+        {
+            id(array): array.nbytes
+            for m in made
+            for draft in m.state.objects[m.edit.label].drafts
+            for array in (draft.answer.values,)
+        }.values()
+    )
+    areas = [m.state.objects[m.edit.label].pixels.values.size for m in made]
+    assert own <= 4 * sum(areas) + 100_000
+    # Of the rest no more is there than was allowed, and it is counted rightly.
+    limit = limited._moments.forgetting
+    assert limit.bytes <= 100_000 or len(limit._held) <= 10
+    assert held(limited) - own <= limit.bytes
+    assert held(unlimited) - own > 4 * 100_000
+    assert limit.bytes == sum(
+        {id(a): a.nbytes for _, found in limit._held.values() for a in found}.values()
+    )
     assert len(limited._moments.history.path) == len(unlimited._moments.history.path)
 
 

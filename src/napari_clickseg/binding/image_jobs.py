@@ -62,7 +62,7 @@ class Context(Generic[E]):
     engine
         The sessions of the image, used in the worker.
     opened : set of Plane
-        Planes that it was told to open.
+        Planes that it was told to open; ``opening`` holds how, until it has.
     reports : dict
         The newest report of each plane; ``latest`` of all.
     saved : dict
@@ -73,6 +73,7 @@ class Context(Generic[E]):
     opened: set[Plane] = field(default_factory=set)
     reports: dict[Plane, Any] = field(default_factory=dict)
     saved: dict[Plane, str] = field(default_factory=dict)
+    opening: dict[Plane, Callable[[], Any]] = field(default_factory=dict)
     latest: Any = None
     _layers: dict[str, weakref.ref[Layer]] = field(default_factory=dict)
 
@@ -187,10 +188,15 @@ class ImageJobs(ImageStage, Generic[E]):
         """
         context, plane = self._open(plane)
         engine, options = context.engine, self.current_options()
-        job = self._channel.edit(
-            lambda _: work(engine, plane, options), partial(self._job_done, context)
-        )
-        if not answer:
+        opening, there = context.opening.get(plane), partial(_is_open, engine, plane)
+
+        def begun(_: Callable[[], bool]) -> Any:
+            if opening is not None and not there():
+                opening()  # it did not go well the first time: no edit is lost for that
+            return work(engine, plane, options)
+
+        job = self._channel.edit(begun, partial(self._job_done, context))
+        if not answer or (job.error is not None and not there()):
             return job
         return self.ask(plane, settle=settle, before=job)
 
@@ -221,6 +227,8 @@ class ImageJobs(ImageStage, Generic[E]):
         image = self.plane_source() if plane == self.plane else None
 
         def work(cancelled: Callable[[], bool]) -> Any:
+            if before and before.error and not _is_open(engine, plane):
+                return None  # why not was said
             if image is not None:
                 engine.show(plane, image, options)
             return engine.answer(plane, options, settle, cancelled, again=again)
@@ -266,6 +274,7 @@ class ImageJobs(ImageStage, Generic[E]):
         if plane not in context.opened:
             opening = self.opening(context.engine, plane)
             context.opened.add(plane)
+            context.opening[plane] = opening
             self._channel.edit(
                 lambda _: opening(), partial(self._opening_done, context, plane)
             )
@@ -277,6 +286,8 @@ class ImageJobs(ImageStage, Generic[E]):
             or not isinstance(job.error, ClickSegError)
         ):
             context.opened.discard(plane)  # it may go well the next time
+        else:
+            context.opening.pop(plane, None)
         self._job_done(context, job)
 
     def _job_done(self, context: Context[E], job: Job) -> None:
@@ -465,6 +476,10 @@ class ImageJobs(ImageStage, Generic[E]):
 
     def _say_what_next(self, report: Any) -> None:
         raise NotImplementedError
+
+
+def _is_open(engine: Any, plane: Plane) -> bool:
+    return engine.session(plane) is not None
 
 
 def _edit_marks(engine: Any, edits: list[MarkEdit], plane: Plane, options: Any) -> Any:

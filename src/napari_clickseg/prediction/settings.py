@@ -162,6 +162,8 @@ def _read_only(values: np.ndarray) -> np.ndarray:
 def _frozen(values: np.ndarray) -> np.ndarray:
     """Return float32 values that cannot be written to."""
     array = np.ascontiguousarray(values, dtype=np.float32)
+    if array is values and array.base is None and not array.flags.writeable:
+        return array  # frozen before: moments and their objects share it
     if array is values or array.base is not None:
         array = array.copy()
     array.flags.writeable = False

@@ -9,11 +9,13 @@ pixels and how sure they are, as a session file does.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.history import History, Moment
@@ -35,14 +37,23 @@ class Forgetting:
     ----------
     kept_bytes, kept_moments : int
         See :data:`KEPT_BYTES` and :data:`KEPT_MOMENTS`.
+
+    Attributes
+    ----------
+    bytes : int
+        What the answers take that may still be let go, each counted once.
     """
 
     def __init__(
         self, kept_bytes: int = KEPT_BYTES, kept_moments: int = KEPT_MOMENTS
     ) -> None:
         self.kept_bytes, self.kept_moments = kept_bytes, kept_moments
-        self._held: OrderedDict[int, tuple[Moment[Any], int]] = OrderedDict()
-        self._bytes = 0
+        self._held: OrderedDict[int, tuple[Moment[Any], list[NDArray[Any]]]] = (
+            OrderedDict()
+        )
+        #: In how many of them an array is: the moments of an object share its answers.
+        self._shared: Counter[int] = Counter()
+        self.bytes = 0
 
     def note(self, history: History[Any], threshold: float) -> None:
         """Take note of the current moment; let go of what is too much by now.
@@ -54,22 +65,27 @@ class Forgetting:
             From which probability on a pixel belongs to an object.
         """
         now = history.now
+        if not isinstance(now.state.draft, Draft):
+            return  # maps of classes, alpha and depth keep theirs
         self._drop(now.number)
-        size = _bytes_of(now.state.draft)
-        if now.kind == "commit" and now.parent is not None:
-            size += _bytes_of(now.parent.state.draft)  # the object has its answers
-        if size:
-            self._held[now.number] = now, size
-            self._bytes += size
-        while self._bytes > self.kept_bytes and len(self._held) > self.kept_moments:
+        found = list(_answers(now))
+        if found:
+            self._held[now.number] = now, found
+            for array in found:
+                self.bytes += array.nbytes * (id(array) not in self._shared)
+                self._shared[id(array)] += 1
+        while self.bytes > self.kept_bytes and len(self._held) > self.kept_moments:
             number, (moment, _) = next(iter(self._held.items()))
             self._drop(number)
             _thin(moment, threshold)
 
     def _drop(self, number: int) -> None:
-        held = self._held.pop(number, None)
-        if held is not None:
-            self._bytes -= held[1]
+        _, found = self._held.pop(number, (None, []))
+        for array in found:
+            self._shared[id(array)] -= 1
+            if not self._shared[id(array)]:
+                del self._shared[id(array)]
+                self.bytes -= array.nbytes
 
 
 def _thin(moment: Moment[Any], threshold: float) -> None:
@@ -113,20 +129,33 @@ def answer_of(pixels: Patch, threshold: float) -> Patch:
     """
     lowest = np.nextafter(np.float32(threshold), np.float32(1))
     inside = np.maximum((pixels.values - np.float32(1)) / np.float32(254), lowest)
-    return Patch(pixels.box, np.where(pixels.values > 0, inside, np.float32(0)))
+    values = np.where(pixels.values > 0, inside, np.float32(0))
+    values.flags.writeable = False  # else its state takes a copy
+    return Patch(pixels.box, values)
 
 
-def _bytes_of(draft: Draft) -> int:
-    """Return how much the newest answer of a draft holds."""
-    last = draft.newest
-    if last is None:
-        return 0
-    found: dict[int, int] = {}
-    # An answer of classes, alpha or depth carries no state.
-    holders: tuple[Any, ...] = (last, getattr(last, "state", None))
-    for holder in filter(is_dataclass, holders):
-        for each in fields(holder):
-            value = getattr(holder, each.name)
-            if isinstance(value, np.ndarray):
-                found[id(value)] = value.nbytes
-    return sum(found.values())
+def _answers(moment: Moment[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the arrays of all answers that a moment holds, each once.
+
+    Not those of the objects that were there before: they are in their own moments.
+    """
+    state = moment.state
+    drafts: list[Draft] = [state.draft]
+    label = getattr(moment.edit, "label", None)
+    if moment.kind == "commit" and label in state.objects:
+        drafts += state.objects[label].drafts
+    seen: set[int] = set()
+    for draft in drafts:
+        if not draft.steps:
+            continue  # what was set or painted by hand is no answer
+        holders: list[Any] = [draft.answer]
+        for step in draft.steps:
+            if step.prediction is not None:
+                holders += [step.prediction, step.prediction.state]
+        for holder in filter(is_dataclass, holders):  # maps have no state
+            for each in fields(holder):
+                value = getattr(holder, each.name)
+                held = isinstance(value, np.ndarray) and value.nbytes
+                if held and id(value) not in seen:
+                    seen.add(id(value))
+                    yield value
