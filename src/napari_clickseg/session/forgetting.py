@@ -65,7 +65,7 @@ class Forgetting:
             From which probability on a pixel belongs to an object.
         """
         now = history.now
-        if not isinstance(now.state.draft, Draft):
+        if type(now.state.draft) is not Draft:
             return  # maps of classes, alpha and depth keep theirs
         self._drop(now.number)
         found = list(_answers(now))
