@@ -98,9 +98,11 @@ def _new_clicks(viewer: ViewerModel, task: str) -> Any:
     if getattr(viewer, "window", None) is None:
         # Without an event loop nobody would apply results that come later.
         return kind(viewer, Worker(synchronous=True).channel(), _SHELF)
-    from napari_clickseg.main_thread import MainThread
+    from napari_clickseg.main_thread import MainThread, when_closed
 
-    return kind(viewer, the_worker().channel(MainThread().run), _SHELF)
+    clicks = kind(viewer, the_worker().channel(MainThread().run), _SHELF)
+    when_closed(viewer, clicks.release_journals)
+    return clicks
 
 
 def _new_finetuning(viewer: ViewerModel) -> Any:

@@ -40,7 +40,7 @@ class Gate:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         self.inside.set()
-        assert self._open.wait(60), "the gate was never opened"
+        assert self._open.wait(240), "the gate was never opened"
         if self.fails is not None:
             error, self.fails = self.fails, None
             raise error
@@ -70,7 +70,7 @@ def at_work(hands, gate, place=FIRST):
     """Click, and return once the model is in the middle of its answer."""
     gate.shut()
     hands.click(*place)
-    hands.wait(gate.inside.is_set, 30)
+    hands.wait(gate.inside.is_set, 120)
     assert gate.inside.is_set()
 
 
@@ -91,6 +91,38 @@ def answers(hands, place=THIRD):
     assert len(hands.ui.clicks) == before + 1
     assert hands.ui.mask_layer.data[place] > 0
     assert line(hands)
+
+
+@pytest.mark.parametrize(
+    ("name", "early"), [("Mask", True), ("Mask", False), ("Clicks", False)]
+)
+def test_layers_deleted_meanwhile(hands, gate, name, early):
+    """What is in work goes with its layer, and comes back with it by undo.
+
+    Early: while the click itself waits for the model to be warm, so that the window
+    knows of no object in work yet.
+    """
+    hands.ui.add_click(SECOND)
+    hands.ui.commit()
+    if not early:
+        hands.hover(*FIRST)
+        hands.settle()
+    at_work(hands, gate)
+    hands.viewer.layers.remove(name)
+    hands.pause()
+    gate.open()
+    hands.settle()
+    assert "layer is gone" in line(hands)
+    assert not hands.ui.clicks
+    assert hands.ui.objects_layer.data[SECOND] == 1, "what was committed stays"
+    hands.ui.undo()
+    hands.settle()
+    if name == "Clicks":
+        hands.ui.set_sign(True)  # as 'Add' does
+    assert len(hands.viewer.layers["Clicks"].data) == 1
+    assert hands.ui.mask_layer in hands.viewer.layers
+    assert hands.ui.mask_layer.data[FIRST] > 0
+    answers(hands)
 
 
 def test_layers_renamed_meanwhile(hands, gate):
@@ -297,3 +329,24 @@ def test_a_crash_is_taken_up_in_a_window(hands, open_dock, gate, tmp_path):
     np.testing.assert_array_equal(other.ui.objects_layer.data, labels)
     np.testing.assert_array_equal(other.ui.mask_layer.data > 0, mask > 0)
     answers(other)
+
+
+@pytest.mark.qt_no_exception_capture
+def test_a_closed_window_leaves_its_work_to_the_next(hands, open_dock, gate):
+    """Also while somebody holds the closed viewer, as a notebook does."""
+    hands.ui.add_click(FIRST)
+    hands.ui.commit()
+    hands.ui.add_click(SECOND)
+    viewer, ui = hands.viewer, hands.ui
+    viewer.close()
+    hands.pause(0.3)
+    other = open_dock(discs())
+    other.ui.first_look = "published"
+    other.wait(lambda: bool(other.ui.resume_text), 30)
+    assert "1 object" in other.ui.resume_text
+    other.ui.resume()
+    other.settle()
+    assert other.ui.objects_layer.data[FIRST] == 1
+    assert other.ui.mask_layer.data[SECOND] > 0
+    answers(other)
+    assert ui.viewer is viewer, "held to the end"

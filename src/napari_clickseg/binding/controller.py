@@ -6,7 +6,6 @@ Only the box that changed is written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.effort import WorkingEngine
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_clickseg.session import Change
+    from napari_clickseg.worker import Job
 
 
 __all__ = ["Controller"]
@@ -39,6 +39,9 @@ HINT_CORRECT = "Click to add, Shift+click to take away. N: done, next object."
 HINT_REACH = (
     "Click to add, Shift+click to take away. Drag out from a click to say how far it "
     "reaches (Space moves the view)."
+)
+MASK_GONE = (
+    "The mask layer is gone, and the object in work with it: Ctrl+Z brings both back."
 )
 HINT_REFINING = "Refining: the mask still gets better. Click on whenever you like."
 
@@ -113,14 +116,19 @@ class Controller(Jobs):
         return lambda: bool(labels().any())
 
     def _show_mask(self, plane: Plane) -> None:
-        """Fill a mask layer that was made anew."""
+        """Fill a mask layer that was made anew; the status line stays as it is."""
         context = self.context
-        if context is not None and plane in context.opened:
-            engine, options = context.engine, self.current_options()
-            self._channel.chore(
-                lambda _: engine.whole(plane, options, labels=False),
-                partial(self._job_done, context),
-            )
+        if context is None or plane not in context.opened:
+            return
+        engine, options = context.engine, self.current_options()
+
+        def show(job: Job) -> None:
+            if isinstance(job.value, Report):
+                self._guarded(lambda: self.apply(context, job.value))
+            elif job.error is not None:
+                self.failed(job.error)
+
+        self._channel.chore(lambda _: engine.whole(plane, options, labels=False), show)
 
     def _say_what_next(self, report: Report) -> None:
         change = report.change
@@ -205,18 +213,27 @@ class Controller(Jobs):
         )
 
     def _points_gone(self) -> None:
-        self.say("The click layer is gone: press 'Add' or 'Take away' to go on.")
-        self._drop_draft()
+        told = "The click layer is gone: press 'Add' or 'Take away' to go on."
+        self.say(told)
+        self._drop_draft(told)
 
     def _mask_gone(self) -> None:
-        self._drop_draft()
+        self._drop_draft(MASK_GONE)
 
-    def _drop_draft(self) -> None:
-        report, context = self.report, self.context
-        if context is not None and report is not None and report.drafted:
-            self._edit_quietly(
-                lambda engine, plane, o: engine.call(plane, o, "discard"), answer=False
-            )
+    def _drop_draft(self, told: str) -> None:
+        """Discard what is in work, clicks that are still on their way included."""
+        context, plane = self.context, self.plane
+        if context is None or plane is None or plane not in context.opened:
+            return
+        engine, options = context.engine, self.current_options()
+
+        def done(job: Job) -> None:
+            self._job_done(context, job)
+            dropped = isinstance(job.value, Report) and job.value.change is not None
+            if dropped and context is self.context:
+                self.say(told)
+
+        self._channel.edit(lambda _: engine.drop(plane, options), done)
 
     def _objects_gone(self) -> None:
         context = self.context

@@ -157,6 +157,13 @@ class Engine(PlaneEngine[ClickSession]):
         change = session.add_proposals(found, first=first)
         return self._report(plane, change, options)
 
+    def drop(self, plane: Plane, options: Options) -> Report | None:
+        """Discard the object in work, if there is one."""
+        session = self.session(plane)
+        if session is None or not session.in_work:
+            return None
+        return self.call(plane, options, "discard")
+
     def set_mask(self, plane: Plane, options: Options, mask: Any) -> Report:
         """Take over what was painted into the live mask."""
         session, change = self._session(plane), None
