@@ -91,7 +91,7 @@ def build(task: str, published: bool) -> tuple[nn.Module, Task, tuple[int, int]]
     """Return a network with random weights, its task and the size that it sees."""
     import torch
 
-    from napari_clickseg.models.checkpoint import ARCHITECTURES
+    from napari_clickseg.models.architectures import ARCHITECTURES
     from napari_clickseg.tasks import Classes, Depth, Matting, Semantic
 
     torch.manual_seed(0)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from napari_clickseg.errors import CheckpointError, ModelError
 from napari_clickseg.models import checkpoint as checkpoint_module
+from napari_clickseg.models.architectures import ARCHITECTURES
 from napari_clickseg.models.checkpoint import (
-    ARCHITECTURES,
     build_network,
     convert_checkpoint,
     read_checkpoint,

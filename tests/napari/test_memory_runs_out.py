@@ -14,8 +14,8 @@ from tests.session.test_dense_session import tiny
 
 import napari_clickseg as cs
 from napari_clickseg import napari_layers
-from napari_clickseg.binding.image_jobs import OUT_OF_MEMORY
 from napari_clickseg.binding.shelf import ModelShelf
+from napari_clickseg.binding.telling import OUT_OF_MEMORY
 from napari_clickseg.errors import ClickSegError
 from napari_clickseg.models.checkpoint import save_checkpoint
 from napari_clickseg.napari_layers import attach

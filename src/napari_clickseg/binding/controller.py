@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from napari_clickseg.binding.context import Context
 from napari_clickseg.binding.effort import WorkingEngine
-from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.jobs import Jobs
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report

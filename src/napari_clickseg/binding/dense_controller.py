@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_clickseg.binding.context import Context
 from napari_clickseg.binding.dense_engine import DenseEngine
 from napari_clickseg.binding.dense_layers import write_values
 from napari_clickseg.binding.dense_reports import DenseOptions, DenseReport
 from napari_clickseg.binding.dense_stage import KEPT, DenseStage
-from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.planes import Plane, plane_image, visible_box
 from napari_clickseg.binding.shelf import ModelChoice, ModelShelf, Tell
 from napari_clickseg.binding.writing import write_box

@@ -9,18 +9,17 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
-from napari_clickseg.binding.image_stage import ImageStage
+from napari_clickseg.binding.context import Context, E
 from napari_clickseg.binding.marks import AddMark, Mark, MarkEdit
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Report
 from napari_clickseg.binding.shelf import ModelChoice, ModelFacts, ModelShelf, Tell
-from napari_clickseg.device import is_out_of_memory
+from napari_clickseg.binding.telling import HINT_OPEN, Telling
 from napari_clickseg.errors import (
-    Cancelled,
     ClickSegError,
     ImageError,
     InterruptedWorkError,
@@ -28,7 +27,7 @@ from napari_clickseg.errors import (
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
 
     from napari_clickseg.worker import Channel, Job
 
@@ -42,58 +41,8 @@ IDLE_ANSWERS = 2
 #: No answer is improved more often than this.
 MOST_ANSWERS = 50
 
-#: Where no smaller step was left to try.
-OUT_OF_MEMORY = (
-    "Memory ran out, so this was not done; your clicks and objects are kept. Close "
-    "other programs, or choose a smaller model or another device, and try again."
-)
-HINT_OPEN = "Open an image, then click inside an object."
 
-#: What works in the worker, for one image.
-E = TypeVar("E")
-
-
-@dataclass(eq=False)
-class Context(Generic[E]):
-    """What belongs to one image, kept while the user looks at another one.
-
-    Attributes
-    ----------
-    engine
-        The sessions of the image, used in the worker.
-    opened : set of Plane
-        Planes that it was told to open; ``opening`` holds how, until it has.
-    reports : dict
-        The newest report of each plane; ``latest`` of all.
-    saved : dict
-        What was found on disk of planes that are not open, in words.
-    """
-
-    engine: E
-    opened: set[Plane] = field(default_factory=set)
-    reports: dict[Plane, Any] = field(default_factory=dict)
-    saved: dict[Plane, str] = field(default_factory=dict)
-    opening: dict[Plane, Callable[[], Any]] = field(default_factory=dict)
-    latest: Any = None
-    _layers: dict[str, weakref.ref[Layer]] = field(default_factory=dict)
-
-    def layer(self, role: str) -> Any:
-        """Return the layer that plays a part for this image; None: there is none."""
-        held = self._layers.get(role)
-        return None if held is None else held()
-
-    def keep(self, role: str, layer: Layer | None) -> None:
-        """Remember which layer plays a part; None: none does any more."""
-        self._layers.pop(role, None)
-        if layer is not None:
-            self._layers[role] = weakref.ref(layer)
-
-    def roles(self) -> list[str]:
-        """Return which parts are played."""
-        return list(self._layers)
-
-
-class ImageJobs(ImageStage, Generic[E]):
+class ImageJobs(Telling, Generic[E]):
     """Clicks of one viewer.
 
     Parameters
@@ -117,9 +66,6 @@ class ImageJobs(ImageStage, Generic[E]):
             weakref.WeakKeyDictionary()
         )
         self._warmed: ModelChoice | None = None
-        #: What is going on ("" for nothing) and how far it is.
-        self.busy: tuple[str, float | None] = ("", None)
-        self.hint = (HINT_OPEN, "hint")
         super().__init__(viewer)
 
     # -------------------------------------------------------------------- reading
@@ -157,11 +103,6 @@ class ImageJobs(ImageStage, Generic[E]):
         super().set_image_layer(image)
         if image is None and not self._channel.closed:
             self.say(HINT_OPEN)
-
-    def say(self, text: str, kind: str = "hint") -> None:
-        """Put a sentence into the status line."""
-        self.hint = (text, kind)
-        self.message.emit(text, kind)
 
     def close(self) -> None:
         """Let go of the viewer and of all work."""
@@ -359,44 +300,6 @@ class ImageJobs(ImageStage, Generic[E]):
     ) -> None:
         """Edit because of an event: what is wrong is told, not raised."""
         self._guarded(lambda: self.edit(work, plane=plane, answer=answer))
-
-    def _guarded(self, function: Callable[[], Any]) -> None:
-        """Call, and tell what went wrong in the status line."""
-        try:
-            function()
-        except ClickSegError as error:
-            self.failed(error)
-
-    def failed(self, error: Exception) -> None:
-        """Tell what went wrong in one sentence, and show what still stands."""
-        if isinstance(error, Cancelled):
-            self.say(str(error) or "Stopped.")
-        elif isinstance(error, ClickSegError):
-            self.say(str(error), "error")
-        elif is_out_of_memory(error):
-            LOG.warning("Memory ran out", exc_info=error)
-            self.say(OUT_OF_MEMORY, "error")
-        else:
-            LOG.error("Unexpected error", exc_info=error)
-            self.say(
-                f"Something went wrong that should not ({type(error).__name__}: "
-                f"{error}). The log has the details; please report it.",
-                "error",
-            )
-        self._show_marks()
-        self.changed.emit()
-
-    def tell_busy(self, text: str, part: float | None) -> None:
-        """Show that something takes a while (called from the worker)."""
-        this = weakref.ref(self)
-
-        def show() -> None:
-            controller = this()
-            if controller is not None:
-                controller.busy = (text, part)
-                controller.changed.emit()
-
-        self._channel.tell(show)
 
     # --------------------------------------------------------------------- events
 

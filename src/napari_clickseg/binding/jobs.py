@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_clickseg.binding.choices import CHOICES
 from napari_clickseg.binding.choosing import Choosing
+from napari_clickseg.binding.context import Context
 from napari_clickseg.binding.effort import WorkingEngine
-from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.other_planes import OtherPlanes
 from napari_clickseg.binding.planes import (
     Plane,

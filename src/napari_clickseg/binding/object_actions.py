@@ -16,7 +16,7 @@ from napari_clickseg.session.unlabelled import Region
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_clickseg.binding.image_jobs import Context
+    from napari_clickseg.binding.context import Context
     from napari_clickseg.session import SegmentedObject
     from napari_clickseg.session.objects import Objects
     from napari_clickseg.worker import Channel, Job

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_clickseg.binding.context import Context
     from napari_clickseg.binding.effort import WorkingEngine
-    from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.binding.planes import PlaneImage
     from napari_clickseg.binding.reports import Options, Report

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+    from napari_clickseg.binding.context import Context
     from napari_clickseg.binding.effort import WorkingEngine
-    from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.binding.reports import Options, Report
     from napari_clickseg.session.propagating import End

@@ -19,8 +19,8 @@ from napari_clickseg.binding.reports import Options
 from napari_clickseg.errors import SessionError
 
 if TYPE_CHECKING:
+    from napari_clickseg.binding.context import Context
     from napari_clickseg.binding.effort import WorkingEngine
-    from napari_clickseg.binding.image_jobs import Context
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.prediction.proposing import Proposals
     from napari_clickseg.worker import Job

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
-from napari_clickseg.binding.image_jobs import E
+from napari_clickseg.binding.context import E
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.waiting import Waiting
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_clickseg.binding.click_styles import ClassStyle, ClickStyle
+from napari_clickseg.binding.context import Context
 from napari_clickseg.binding.dense_console import DenseConsole
 from napari_clickseg.binding.dense_engine import DenseEngine
 from napari_clickseg.binding.dense_layers import add_classes, show_classes
 from napari_clickseg.binding.dense_reports import DenseReport
-from napari_clickseg.binding.image_jobs import Context
 from napari_clickseg.binding.writing import read_box
 from napari_clickseg.errors import SessionError
 from napari_clickseg.tasks.class_lists import CELLS, Classes

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
-from napari_clickseg.binding.image_jobs import E, ImageJobs
+from napari_clickseg.binding.context import E
+from napari_clickseg.binding.image_jobs import ImageJobs
 from napari_clickseg.binding.planes import Plane
 from napari_clickseg.clicks import Clicks
 from napari_clickseg.errors import ImageError, SessionError

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from napari_clickseg.device import choose_device
 from napari_clickseg.errors import CheckpointError, EncoderMissingError, StoreError
+from napari_clickseg.models.architectures import ARCHITECTURES, LazyNetwork
 from napari_clickseg.models.checkpoint import (
-    ARCHITECTURES,
     FORMAT,
     Checkpoint,
-    LazyNetwork,
     build_network,
     compare,
     on_disk,

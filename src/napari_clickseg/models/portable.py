@@ -113,12 +113,12 @@ def build_portable(architecture: str, config: dict[str, Any], task: str) -> Port
     Parameters
     ----------
     architecture : str
-        A key of :data:`~napari_clickseg.models.checkpoint.ARCHITECTURES`.
+        A key of :data:`~napari_clickseg.models.architectures.ARCHITECTURES`.
     config : dict
         Arguments of its class.
     task : str
         What it is for.
     """
-    from napari_clickseg.models.checkpoint import ARCHITECTURES
+    from napari_clickseg.models.architectures import ARCHITECTURES
 
     return Portable(ARCHITECTURES[architecture](**config), task)

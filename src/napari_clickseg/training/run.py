@@ -122,7 +122,7 @@ class Run:
         device: torch.device,
         save_seconds: float,
     ) -> None:
-        from napari_clickseg.models.checkpoint import ARCHITECTURES
+        from napari_clickseg.models.architectures import ARCHITECTURES
 
         if plan.architecture not in ARCHITECTURES:
             raise TrainingError(
@@ -204,7 +204,8 @@ class Run:
 
     def save(self) -> Path:
         """Write the checkpoint, and the weights as they are now."""
-        from napari_clickseg.models.checkpoint import ARCHITECTURES, save_checkpoint
+        from napari_clickseg.models.architectures import ARCHITECTURES
+        from napari_clickseg.models.checkpoint import save_checkpoint
 
         save_state(
             self.checkpoint,
