@@ -461,7 +461,7 @@ def make_zarr(folder: Path) -> None:
 
     path = folder / "x.zarr"
     group = zarr.open_group(path, mode="w")
-    group.create_array("0", data=LABELS.astype(np.uint8), chunks=(16, 16))
+    group.create_array("0", data=LABELS.astype(np.uint8), chunks=LABELS.shape)
     scales = {
         "axes": [{"name": axis, "type": "space"} for axis in "yx"],
         "datasets": [
@@ -690,6 +690,7 @@ SUBJECTS = {
             make_dense_journal,
             read_dense_journal,
             {"x.0001.journal": JOURNAL},
+            share=0.2,
         ),
         Subject(
             "coco objects",
@@ -733,7 +734,7 @@ SUBJECTS = {
             read_voc,
             {"ImageSets/Segmentation/test.pickle": PLAIN},
         ),
-        Subject("ome-zarr", make_zarr, read_zarr, ZARR),
+        Subject("ome-zarr", make_zarr, read_zarr, ZARR, share=0.15),
         Subject(
             "images",
             make_images,
