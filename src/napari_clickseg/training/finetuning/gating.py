@@ -30,6 +30,9 @@ MOST_IMAGES = 60
 STRENGTH = 10.0
 #: Groups of images that are left out in turn, and how many of those must be told.
 FOLDS, LEAST_RIGHT = 4, 0.9
+#: Logarithm of the odds from which on an image counts as one of the user's: where it
+#: is in doubt, the parent's answer is never far off.
+MARGIN = 2.0
 
 
 def make_gate(
@@ -108,7 +111,8 @@ def gate_between(own: Sequence[Tensor], others: Sequence[Tensor]) -> Gate | None
             right.append(float((sign * score > 0).float().mean()))
     if float(np.mean(right)) < LEAST_RIGHT:
         return None
-    return _fit(torch.cat(list(own)), torch.cat(list(others)))
+    found = _fit(torch.cat(list(own)), torch.cat(list(others)))
+    return Gate(found.weights, found.bias - MARGIN)
 
 
 def _fit(own: Tensor, others: Tensor) -> Gate:
