@@ -758,6 +758,7 @@ SUBJECTS = {
                 PLAIN,
             ),
             writes=True,
+            share=0.2,
         ),
         Subject(
             "recipe",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_clickseg.errors import DatasetError
 from napari_clickseg.evaluation.metrics import SampleResult
+from napari_clickseg.limits import DAMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,7 @@ class ResultLog:
         self.results = self._read()
         merged = signature
         if self.results:
-            stored = json.loads(head.read_text(encoding="utf-8"))
+            stored = _stored(head)
             self._compare(stored, signature)
             # What was measured before stays on record beside what is new.
             merged = {
@@ -92,12 +93,12 @@ class ResultLog:
         if not self.path.is_file():
             return results
         whole = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text("utf-8", errors="replace").splitlines():
             try:
                 result = self.kind.from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError):
+                results[result.method, result.name] = result
+            except DAMAGE:
                 continue  # the line that was being written when the run stopped
-            results[result.method, result.name] = result
             whole.append(line)
         # Appending to half a line would spoil the next one, too.
         write_text(self.path, "".join(f"{line}\n" for line in whole))
@@ -115,6 +116,23 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Return the settings that a run was begun with."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("no settings")
+        if not all(isinstance(stored.get(key, {}), dict) for key in BY_METHOD):
+            raise ValueError("no settings of methods")
+    except DAMAGE as error:
+        raise DatasetError(
+            f"{path} is damaged ({type(error).__name__}), so nobody knows what the "
+            "results beside it are of. Choose another --out, or start over with "
+            "--restart."
+        ) from None
+    return stored
 
 
 def _shared(values: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

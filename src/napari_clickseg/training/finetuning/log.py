@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_clickseg.limits import DAMAGE
 from napari_clickseg.training.finetuning.report import Validation
 
 __all__ = ["HISTORY", "Logged", "logged", "note"]
@@ -39,7 +40,7 @@ def logged(folder: Path) -> list[Logged]:
     """
     steps: dict[int, Logged] = {}
     try:
-        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+        lines = (folder / HISTORY).read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return []
     for line in lines:
@@ -52,7 +53,7 @@ def logged(folder: Path) -> list[Logged]:
                 float(told["score"]),
                 None if checked is None else Validation(**checked),
             )
-        except (ValueError, KeyError, TypeError):
+        except DAMAGE:
             continue
         for later in [step for step in steps if step > one.step]:
             del steps[later]
