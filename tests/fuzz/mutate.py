@@ -238,6 +238,8 @@ def _changed_tree(content: Any, step: Step) -> Any:
 
 def _places(content: Any, write: Callable[[Any], None]) -> Iterator[tuple]:
     """Yield each container and key of a tree; JSON in texts is opened, too."""
+    if not isinstance(content, dict | list):
+        return  # a number by itself
     keys = content if isinstance(content, dict) else range(len(content))
     for key in list(keys) if isinstance(content, dict | list) else ():
         yield content, key, write
