@@ -1,15 +1,13 @@
-"""Run functions in the thread of the window, and when it is closed."""
+"""Run functions in the thread of the window."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from typing import Any
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 
-__all__ = ["MainThread", "when_closed"]
+__all__ = ["MainThread"]
 
 
 class MainThread(QObject):
@@ -27,22 +25,3 @@ class MainThread(QObject):
 
     def _run(self, function: Callable[[], None]) -> None:
         function()
-
-
-def when_closed(viewer: Any, method: Callable[[], None]) -> None:
-    """Call a bound method when a viewer's window is gone, if its object still lives.
-
-    The viewer itself may live on: variables of a notebook hold it.
-    """
-    window = getattr(viewer.window, "_qt_window", None)
-    destroyed = getattr(window, "destroyed", None)
-    if destroyed is None:
-        return
-    held = weakref.WeakMethod(method)
-
-    def tell(_window: Any = None) -> None:
-        living = held()
-        if living is not None:
-            living()
-
-    destroyed.connect(tell)

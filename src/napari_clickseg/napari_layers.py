@@ -98,11 +98,9 @@ def _new_clicks(viewer: ViewerModel, task: str) -> Any:
     if getattr(viewer, "window", None) is None:
         # Without an event loop nobody would apply results that come later.
         return kind(viewer, Worker(synchronous=True).channel(), _SHELF)
-    from napari_clickseg.main_thread import MainThread, when_closed
+    from napari_clickseg.main_thread import MainThread
 
-    clicks = kind(viewer, the_worker().channel(MainThread().run), _SHELF)
-    when_closed(viewer, clicks.release_journals)
-    return clicks
+    return kind(viewer, the_worker().channel(MainThread().run), _SHELF)
 
 
 def _new_finetuning(viewer: ViewerModel) -> Any:

@@ -44,7 +44,7 @@ def open_dock(make_napari_viewer: Callable[..., Any]) -> Iterator[Callable[..., 
 
     def open_on(image: np.ndarray, **keywords: Any) -> Hands:
         viewer = make_napari_viewer(show=True)
-        viewer.window._qt_window.resize(1200, 800)
+        viewer.window._qt_window.resize(1400, 800)
         viewer.add_image(image, name="image", **keywords)
         _dock, widget = viewer.window.add_plugin_dock_widget(
             "napari-clickseg", "Click segmentation"

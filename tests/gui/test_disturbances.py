@@ -170,20 +170,6 @@ def test_the_image_removed_meanwhile(hands, gate):
     answers(hands)
 
 
-@pytest.mark.qt_no_exception_capture
-def test_the_window_closed_meanwhile(hands, gate, open_dock, caplog):
-    """The edits of the closed one are on disk; the other window goes on."""
-    other = open_dock(discs()[::-1])
-    other.ui.first_look = "published"
-    at_work(hands, gate)
-    hands.viewer.close()
-    gate.open()
-    other.pause(0.5)
-    answers(other)
-    found = [read_journal(p) for p in cache_folder().glob("sessions/*.journal")]
-    assert sorted(len(each.state.draft.clicks) for each in found) == [1, 1]
-
-
 def test_two_docks_of_two_tasks_on_one_image(hands, gate, monkeypatch):
     """Both work on the same image, in one thread; neither waits for ever."""
     load = napari_layers._SHELF._load
@@ -272,29 +258,6 @@ def test_a_clock_set_back_meanwhile(hands, gate, monkeypatch):
     answers(hands)
 
 
-def test_the_thread_is_ended_meanwhile(hands, gate):
-    """Clicks that wait behind it are answered, each of them there once."""
-    at_work(hands, gate)
-    gate.fails = SystemExit("a library called sys.exit()")
-    hands.viewer.layers["Clicks"].add(SECOND)  # makes the answer in work stale
-    gate.open()
-    hands.settle()
-    places = [(round(c.row), round(c.col)) for c in hands.ui.clicks]
-    assert places == [FIRST, SECOND]
-    assert hands.ui.mask_layer.data[FIRST] > 0
-    assert hands.ui.mask_layer.data[SECOND] > 0
-    gate.fails = SystemExit("again")
-    hands.click(*THIRD)
-    hands.settle()
-    assert "thread was ended" in line(hands)
-    assert len(hands.ui.clicks) == 3
-    hands.click(30, 120)
-    hands.settle()
-    assert len(hands.ui.clicks) == 4
-    for place in (FIRST, SECOND, THIRD, (30, 120)):
-        assert hands.ui.mask_layer.data[place] > 0
-
-
 def test_memory_runs_out_meanwhile(hands, gate):
     at_work(hands, gate)
     gate.fails = MemoryError("Unable to allocate 64 GiB")
@@ -333,24 +296,3 @@ def test_a_crash_is_taken_up_in_a_window(hands, open_dock, gate, tmp_path):
     np.testing.assert_array_equal(other.ui.objects_layer.data, labels)
     np.testing.assert_array_equal(other.ui.mask_layer.data > 0, mask > 0)
     answers(other)
-
-
-@pytest.mark.qt_no_exception_capture
-def test_a_closed_window_leaves_its_work_to_the_next(hands, open_dock, gate):
-    """Also while somebody holds the closed viewer, as a notebook does."""
-    hands.ui.add_click(FIRST)
-    hands.ui.commit()
-    hands.ui.add_click(SECOND)
-    viewer, ui = hands.viewer, hands.ui
-    viewer.close()
-    hands.pause(0.3)
-    other = open_dock(discs())
-    other.ui.first_look = "published"
-    other.wait(lambda: bool(other.ui.resume_text), 30)
-    assert "1 object" in other.ui.resume_text
-    other.ui.resume()
-    other.settle()
-    assert other.ui.objects_layer.data[FIRST] == 1
-    assert other.ui.mask_layer.data[SECOND] > 0
-    answers(other)
-    assert ui.viewer is viewer, "held to the end"

@@ -44,15 +44,6 @@ class Saving(Waiting[E], Generic[E]):
         for context in list(getattr(self, "_contexts", {}).values()):
             self._channel.chore(partial(_keep_journals, context.engine, on))
 
-    def release_journals(self) -> None:
-        """Let go of the journals: the window is closed, another may go on with them.
-
-        Also while somebody still holds the viewer, as people do in notebooks. What a
-        script does to the session after that is not kept.
-        """
-        if not self._channel.closed:
-            self.autosaves = False
-
     @property
     def resume_text(self) -> str:
         """What the button says that takes up last time's work; "" for none."""
