@@ -20,7 +20,7 @@ from tests.fuzz.watch import Watch
 
 from napari_clickseg.errors import ClickSegError
 
-COUNT = int(os.environ.get("CLICKSEG_FUZZ", "200"))
+COUNT = int(os.environ.get("CLICKSEG_FUZZ", "10"))
 #: So many examples take this long on a slow machine (seconds).
 SECONDS = 120 + COUNT // 10
 
