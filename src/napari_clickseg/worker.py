@@ -88,9 +88,9 @@ class Job:
 
     @property
     def stale(self) -> bool:
-        """Whether nobody waits for this job any more."""
+        """Whether nobody waits for this job any more; for an edit, its journal does."""
         channel = self.channel
-        return channel.closed or (
+        return (channel.closed and not self.edits) or (
             self.droppable and self.generation != channel.generation
         )
 
@@ -232,7 +232,7 @@ class Channel:
                 raise
 
     def close(self) -> None:
-        """Forget all work; nothing is delivered any more."""
+        """Forget all work but edits that wait; nothing is delivered any more."""
         self.closed = True
         self._worker.release(self)
         self.flush()

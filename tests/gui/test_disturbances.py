@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtTest import QTest
 from tests.napari.conftest import discs
 from tests.napari.test_maps import NAMES
 from tests.session.test_dense_session import tiny
@@ -68,6 +70,8 @@ def gate(model, caplog):
 
 def at_work(hands, gate, place=FIRST):
     """Click, and return once the model is in the middle of its answer."""
+    QTest.mouseMove(hands.canvas, hands.at(*place))
+    hands.settle()  # the model is tried out once when the mouse comes
     gate.shut()
     hands.click(*place)
     hands.wait(gate.inside.is_set, 120)
@@ -296,3 +300,24 @@ def test_a_crash_is_taken_up_in_a_window(hands, open_dock, gate, tmp_path):
     np.testing.assert_array_equal(other.ui.objects_layer.data, labels)
     np.testing.assert_array_equal(other.ui.mask_layer.data > 0, mask > 0)
     answers(other)
+
+
+@pytest.mark.qt_no_exception_capture
+def test_the_window_closed_meanwhile(hands, gate):
+    """What was committed and a click that waits for the model are on disk."""
+    answers(hands, SECOND)
+    hands.ui.commit()
+    at_work(hands, gate)
+    hands.click(*THIRD)
+    hands.pause(0.3)
+    hands.viewer.close()
+    hands.ui.close()  # as when nobody holds the viewer any more
+    gate.open()
+    until = time.monotonic() + 120
+    kept: list[tuple[int, int]] = []
+    while kept != [(1, 2)] and time.monotonic() < until:
+        time.sleep(0.1)
+        found = [read_journal(p) for p in cache_folder().glob("sessions/*.journal")]
+        states = [each.state for each in found]
+        kept = [(len(s.objects), len(s.draft.clicks)) for s in states]
+    assert kept == [(1, 2)]

@@ -164,13 +164,16 @@ def test_a_failing_listener_does_not_block_the_others(channel, loop):
     assert len(done) == 1
 
 
-def test_closing_forgets_work_and_ends_the_thread(worker, loop):
+def test_closing_forgets_all_but_edits_and_ends_the_thread(worker, loop):
     first, second = worker.channel(loop.deliver), worker.channel(loop.deliver)
-    done = []
+    made, done = [], []
     first.edit(lambda _: time.sleep(0.05))
-    job = first.edit(lambda _: done.append("ran"), done.append)
+    first.edit(lambda _: made.append("edit"), done.append)
+    first.answer(lambda _: made.append("answer"), done.append)
+    job = first.chore(lambda _: made.append("chore"), done.append)
     first.close()
     assert job.applied.wait(5)
+    assert made == ["edit"]  # on disk; nobody is told
     assert done == []
     second.edit(lambda _: done.append("second"))
     loop.turn(lambda: not second.pending)

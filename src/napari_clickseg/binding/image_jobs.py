@@ -105,12 +105,15 @@ class ImageJobs(Telling, Generic[E]):
             self.say(HINT_OPEN)
 
     def close(self) -> None:
-        """Let go of the viewer and of all work."""
-        self._channel.close()
-        super().close()
+        """Let go of the viewer and of all work, once the edits that wait are made.
+
+        In the worker, since it may be in the middle of one, or still load the model.
+        """
         for context in self._contexts.values():
             engine: Any = context.engine
-            engine.close()
+            self._channel.edit(lambda _, engine=engine: engine.close())
+        self._channel.close()
+        super().close()
         self._contexts.clear()
 
     # ----------------------------------------------------------------------- jobs

@@ -273,10 +273,23 @@ class ImageStage(Hooks):
         elif self.points is not None and layer is self.points.layer:
             self._stop(self._points_stops)
             self.points = None
-            self._points_gone()
+            self._while_image_stays(self._points_gone)
         else:
             self._answer_layer_gone(layer)
         self.changed.emit()
+
+    def _while_image_stays(self, function: Callable[[], None]) -> None:
+        """Call soon, if the image is still there then.
+
+        Who closes a viewer or deletes all layers throws no work away: napari removes
+        our layers before the image.
+        """
+
+        def call() -> None:
+            if self.image_layer is not None and self.image_layer in self.viewer.layers:
+                function()
+
+        self._later(call)
 
     def _answer_layer_gone(self, layer: Layer) -> None:
         """React to a layer being deleted that may be one of ours."""

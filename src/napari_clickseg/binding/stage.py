@@ -120,11 +120,11 @@ class Stage(Saving[WorkingEngine]):
         if layer is self.mask_layer:
             self._stop(self._mask_stops)
             self.mask_layer = None
-            self._mask_gone()
+            self._while_image_stays(self._mask_gone)
         elif layer is self.objects_layer:
             self._stop(self._objects_stops)
             self.objects_layer = None
-            self._objects_gone()
+            self._while_image_stays(self._objects_gone)
 
     def painted_layers(self) -> list[Labels | None]:
         """Return the layers in which painting means something now."""
