@@ -42,7 +42,7 @@ def test_click_propagate_correct_propagate_and_undo(
     viewer.dims.set_current_step(0, 5)
     hands.pause(0.2)
     assert fold.isVisible()
-    assert section.go.text() == "Propagate  (K)"
+    assert section.go.text() == "Propagate (W)"
 
     hands.click(45, 60)
     hands.settle()
@@ -99,11 +99,11 @@ def test_stopped_with_the_same_button(open_dock: Any, model: FakeModel) -> None:
     hands.click(45, 60)
     hands.settle()
     section.go.click()
-    assert section.go.text() == "Stop  (K)"
+    assert section.go.text() == "Stop (W)"
     hands.wait(lambda: len(planes(hands)) > 2, 60)
     section.go.click()
     hands.settle()
-    assert section.go.text() == "Propagate  (K)"
+    assert section.go.text() == "Propagate (W)"
     assert not ui.propagating.running
     assert 2 < len(planes(hands)) < 39
     hands.press(Qt.Key.Key_Z, CTRL)

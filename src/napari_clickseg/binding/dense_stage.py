@@ -125,7 +125,7 @@ class DenseStage(Saving[DenseEngine]):
         if layer is self.result_layer:
             self._stop(self._result_stops)
             self.result_layer = None
-            self._result_gone()
+            self._while_image_stays(self._result_gone)
 
     def close(self) -> None:
         """Let go of all layers and of the viewer; they stay as they are."""

@@ -110,8 +110,7 @@ class ImageJobs(Telling, Generic[E]):
         In the worker, since it may be in the middle of one, or still load the model.
         """
         for context in self._contexts.values():
-            engine: Any = context.engine
-            self._channel.edit(lambda _, engine=engine: engine.close())
+            self._channel.edit(_closing(context.engine))
         self._channel.close()
         super().close()
         self._contexts.clear()
@@ -386,6 +385,11 @@ class ImageJobs(Telling, Generic[E]):
 
 def _is_open(engine: Any, plane: Plane) -> bool:
     return engine.session(plane) is not None
+
+
+def _closing(engine: Any) -> Callable[[Any], Any]:
+    """Return the edit that ends the sessions of an image."""
+    return lambda _: engine.close()
 
 
 def _edit_marks(engine: Any, edits: list[MarkEdit], plane: Plane, options: Any) -> Any:

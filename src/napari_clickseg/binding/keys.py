@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: What Ctrl is called here; on a Mac it is the command key.
 CTRL = "Meta" if sys.platform == "darwin" else "Control"
 
-__all__ = ["KEYS", "MAP_KEYS", "Key", "bind_keys"]
+__all__ = ["KEYS", "MAP_KEYS", "Key", "bind_keys", "with_key"]
 
 
 class Key(NamedTuple):
@@ -73,6 +73,11 @@ MAP_KEYS = (
     Key("grow_radius", "Let the newest click reach farther", (), ("]",)),
     Key("shrink_radius", "Let it reach less far", (), ("[",)),
 )
+
+
+def with_key(text: str, action: str, keys: Sequence[Key] = KEYS) -> str:
+    """Return what stands on a button, or in its tip, and the key that does the same."""
+    return f"{text} ({next(key.keys[0] for key in keys if key.action == action)})"
 
 
 def bind_keys(

@@ -9,6 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
+from napari_clickseg.binding.keys import MAP_KEYS, with_key
 from napari_clickseg.binding.own_models import MODELS
 from napari_clickseg.models.registry import list_models
 from napari_clickseg.napari_layers import attach
@@ -52,10 +53,12 @@ class MapWidget(QWidget):
         self.undo = button("Undo", "Ctrl+Z", partial(clicks.act, "undo"))
         self.redo = button("Redo", "Ctrl+Shift+Z", partial(clicks.act, "redo"))
         self.discard = button(
-            "Discard", "Drop what is in work (Q)", partial(clicks.act, "discard")
+            "Discard",
+            with_key("Drop what is in work", "discard", MAP_KEYS),
+            partial(clicks.act, "discard"),
         )
         self.keep = button(
-            f"Keep this {clicks.singular}  (N)",
+            with_key(f"Keep this {clicks.singular}", "commit", MAP_KEYS),
             "Keep it in a layer of its own, and start anew",
             partial(clicks.act, "commit"),
         )

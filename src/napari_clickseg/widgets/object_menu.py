@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog, QMenu, QWidget
 
+from napari_clickseg.binding.keys import with_key
+
 if TYPE_CHECKING:
     from napari_clickseg.napari_layers import ViewerClicks
     from napari_clickseg.session.objects import SegmentedObject
@@ -45,10 +47,22 @@ class ObjectMenu:
     """
 
     steps: ClassVar[dict[str, tuple[str, str]]] = {
-        "accept": ("Keep", "Keep the proposal and show the next one (K)"),
-        "reject": ("Drop", "Delete the object and show the next proposal (D)"),
-        "reopen": ("Correct", "Take it back into work, with its clicks (R)"),
-        "unlabelled": ("Next unlabelled", "What has no object yet (U)"),
+        "accept": (
+            "Keep",
+            with_key("Keep the proposal and show the next one", "accept"),
+        ),
+        "reject": (
+            "Drop",
+            with_key("Delete the object and show the next proposal", "reject"),
+        ),
+        "reopen": (
+            "Correct",
+            with_key("Take it back into work, with its clicks", "reopen"),
+        ),
+        "unlabelled": (
+            "Next unlabelled",
+            with_key("What has no object yet", "next_unlabelled"),
+        ),
     }
     edits: ClassVar[dict[str, tuple[str, str]]] = {
         "merge": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_clickseg.binding.keys import with_key
 from napari_clickseg.widgets.parts import BLUE, Choice, Halves, button, form, number
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PropagateSection"]
 
-PROPAGATE, STOP = "Propagate  (K)", "Stop  (K)"
+PROPAGATE, STOP = with_key("Propagate", "propagate"), with_key("Stop", "propagate")
 TIP = (
     "Carry the object in work, or the one that is shown, through the planes before and "
     "behind. It stops where the object ends or its shape jumps; Ctrl+Z takes all of it "

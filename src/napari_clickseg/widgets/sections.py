@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_clickseg.binding.keys import with_key
 from napari_clickseg.preferences import preferences
 from napari_clickseg.widgets.parts import Choice, button, form, number, switch
 
@@ -67,9 +68,17 @@ class ObjectsSection(QWidget):
         row = QHBoxLayout(steps)
         row.setContentsMargins(0, 0, 0, 0)
         for text, tip, action in (
-            ("\N{LEFTWARDS ARROW}", "Previous object (H)", "previous_object"),
-            ("\N{RIGHTWARDS ARROW}", "Next object (G)", "next_object"),
-            ("Reopen", "Correct this object by clicks (R)", "reopen"),
+            (
+                "\N{LEFTWARDS ARROW}",
+                with_key("Previous object", "previous_object"),
+                "previous_object",
+            ),
+            (
+                "\N{RIGHTWARDS ARROW}",
+                with_key("Next object", "next_object"),
+                "next_object",
+            ),
+            ("Reopen", with_key("Correct this object by clicks", "reopen"), "reopen"),
             ("Delete", "Remove this object", "delete"),
             ("List\N{HORIZONTAL ELLIPSIS}", "All objects, to work on", "list_objects"),
         ):

@@ -8,6 +8,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
+from napari_clickseg.binding.keys import with_key
 from napari_clickseg.binding.own_models import MODELS
 from napari_clickseg.models import in_process
 from napari_clickseg.models.registry import list_models
@@ -86,10 +87,12 @@ class SegmentWidget(QWidget):
         self.undo = button("Undo", "Ctrl+Z", lambda: clicks.act("undo"))
         self.redo = button("Redo", "Ctrl+Shift+Z", lambda: clicks.act("redo"))
         self.discard = button(
-            "Discard", "Drop the unfinished object (Q)", lambda: clicks.act("discard")
+            "Discard",
+            with_key("Drop the unfinished object", "discard"),
+            lambda: clicks.act("discard"),
         )
         self.commit = button(
-            "Commit object  (N)",
+            with_key("Commit object", "commit"),
             "Keep the object with the next label, and start another",
             lambda: clicks.act("commit"),
         )
