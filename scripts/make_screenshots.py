@@ -7,6 +7,8 @@ scripts/make_screenshots.py``. Writes into ``docs/images``.
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -133,6 +135,33 @@ def fluorescence() -> None:
             fold.expand(animate=False)
     wait(limit=0.3)
     window.save("dock-unfolded")
+    window.close()
+
+
+def killed() -> None:
+    """Work, and be killed: what :func:`resume` finds."""
+    window = Window("fluorescence")
+    places = centres(window, 8)
+    for place in places[:7]:
+        window.click(place)
+        window.commit()
+    window.click(places[7])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def resume() -> None:
+    """Take up what was begun, after a crash."""
+    done = subprocess.run([sys.executable, __file__, "killed"], check=False)
+    assert done.returncode == -signal.SIGKILL, "it was not killed at its work"
+    window = Window("fluorescence")
+    wait(lambda: bool(window.ui.resume_text))
+    assert window.ui.resume_text, "nothing is offered"
+    wait(limit=0.5)
+    window.save("dock-resume")
+    window.dock.resume.click()
+    window.settle()
+    assert len(window.ui.session.objects) == 7
+    assert len(window.ui.clicks) == 1
     window.close()
 
 
@@ -433,6 +462,7 @@ PICTURES = {
     "refinement": refinement,
     "prepare": prepare,
     "propose": propose,
+    "resume": resume,
     "objects": objects,
     "take_up": take_up,
     "propagate": propagate,
@@ -444,7 +474,7 @@ PICTURES = {
 def main(names: Sequence[str]) -> None:
     """Make the pictures named, or all of them."""
     for name in names or PICTURES:
-        PICTURES[name]()
+        killed() if name == "killed" else PICTURES[name]()
 
 
 if __name__ == "__main__":

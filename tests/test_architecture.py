@@ -21,6 +21,7 @@ ROOMS = (
         "clicks",
         "image",
         "image_checks",
+        "image_colors",
         "image_levels",
         "image_values",
         "imagefiles",

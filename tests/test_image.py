@@ -358,3 +358,49 @@ def test_gamma_of_each_channel_and_in_coarser_levels():
 def test_gamma_is_above_0(gamma):
     with pytest.raises(ImageError, match="above 0"):
         ImageSource(np.zeros((4, 4)), gamma=gamma)
+
+
+# -------------------------------------------------------------------------- colormaps
+
+
+GREEN, RED = [(0, 0, 0), (0, 1, 0)], [(0, 0, 0), (1, 0, 0)]
+
+
+def test_channels_in_colors_of_their_own_are_added():
+    array = np.stack([np.full((64, 64), 50), np.full((64, 64), 80)], -1).astype("u1")
+    half = array[::8, ::8]
+    source = ImageSource(
+        array, (0, 1), (0, 100), colormaps=[GREEN, RED], channel_axis=2, coarser=[half]
+    )
+    for window in (whole(source), source.window_for(Box(0, 0, 64, 64), (4, 4))):
+        np.testing.assert_allclose(window[3, 3], (0.8, 0.5, 0))
+        assert window.dtype == np.float32
+        assert window.flags.c_contiguous
+    yellow = [(0, 0, 0), (1, 1, 0)]
+    bright = source.shown((0, 100), (0, 1), colormaps=[yellow, yellow])
+    np.testing.assert_allclose(whole(bright)[0, 0], (1, 1, 0))
+    assert source.describe()["colormaps"] == [
+        [list(map(float, r)) for r in GREEN],
+        [list(map(float, r)) for r in RED],
+    ]
+    assert "colormaps" not in source.shown((0, 100)).describe()
+    assert source.signature() == bright.signature()
+
+
+@pytest.mark.parametrize(
+    "colormaps",
+    [
+        "green",
+        [GREEN],
+        [GREEN, GREEN, GREEN],
+        [GREEN, [(0, 0, 0)]],
+        [GREEN, [(0, 2, 0)] * 2],
+        [GREEN, [(np.nan, 0, 0)] * 2],
+        [GREEN, [(0, 0)] * 2],
+        3,
+        [[], []],
+    ],
+)
+def test_colormaps_are_tables_for_each_channel(colormaps):
+    with pytest.raises(ImageError, match="table of colors"):
+        ImageSource(np.zeros((4, 4, 2)), colormaps=colormaps)

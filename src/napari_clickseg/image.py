@@ -14,6 +14,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ImageError
 from napari_clickseg.image_checks import (
     as_array,
+    check_colormaps,
     check_contrast,
     check_dtype,
     check_gamma,
@@ -22,6 +23,7 @@ from napari_clickseg.image_checks import (
     find_channel_axis,
     is_sliceable,
 )
+from napari_clickseg.image_colors import add_colors
 from napari_clickseg.image_levels import best_level, box_in_level, stride_for
 from napari_clickseg.image_values import finite_within, rescale, robust_range
 
@@ -61,6 +63,10 @@ class ImageSource:
     gamma : float or one for each chosen channel
         Exponent of the values from 0 to 1, as on screen: below 1 dark parts are
         brighter.
+    colormaps : sequence of array-like, optional
+        For each chosen channel a table ``(N, 3)`` of red, green and blue from 0 to 1
+        at evenly spaced values, the darkest first; the channels' colors are added,
+        as napari does with ``blending="additive"``. Default: as under ``channels``.
     channel_axis : int, optional
         The axis that holds the channels. Without it, the last of three; an
         array that could as well be channels-first is refused.
@@ -84,6 +90,7 @@ class ImageSource:
         contrast: Any = None,
         *,
         gamma: float | Sequence[float] = 1.0,
+        colormaps: Sequence[Any] | None = None,
         channel_axis: int | None = None,
         coarser: Sequence[Any] = (),
     ) -> None:
@@ -106,6 +113,7 @@ class ImageSource:
         self.colour = channels is None and self.count in (3, 4)
         self._given = check_contrast(contrast, len(self.channels))
         self.gamma = check_gamma(gamma, len(self.channels))
+        self.colormaps = check_colormaps(colormaps, len(self.channels))
         self.coarser = tuple(coarser)
         self._signature: str | None = None
         self._shown: NDArray[np.float32] | None = None
@@ -142,6 +150,7 @@ class ImageSource:
         contrast: Any = None,
         channels: int | Sequence[int] | None = None,
         gamma: float | Sequence[float] = 1.0,
+        colormaps: Sequence[Any] | None = None,
     ) -> ImageSource:
         """Return the same image with other contrast, and other channels if given."""
         if channels is None and not self.colour:
@@ -151,6 +160,7 @@ class ImageSource:
             channels,
             contrast,
             gamma=gamma,
+            colormaps=colormaps,
             channel_axis=self.channel_axis,
             coarser=self.coarser,
         )
@@ -235,6 +245,10 @@ class ImageSource:
         }
         if any(each != 1 for each in self.gamma):
             found["gamma"] = list(self.gamma)
+        if self.colormaps is not None:
+            found["colormaps"] = [
+                [list(row) for row in each] for each in self.colormaps
+            ]
         return found
 
     def signature(self) -> str:
@@ -273,6 +287,7 @@ class ImageSource:
                 self.channels,
                 self.limits,
                 gamma=self.gamma,
+                colormaps=self.colormaps,
                 channel_axis=self.channel_axis,
             )
             for level in self.coarser
@@ -283,7 +298,7 @@ class ImageSource:
         raw = self._raw(box, step)
         low, high = self.limits[0]
         # RGB that is shown as it is needs no taking apart.
-        plain = all(each == 1 for each in self.gamma)
+        plain = self.colormaps is None and all(each == 1 for each in self.gamma)
         alike = plain and (self.limits == (low, high)).all()
         if tuple(self.channels) == (0, 1, 2) and alike:
             return rescale(raw, low, high)
@@ -294,6 +309,8 @@ class ImageSource:
         for plane, gamma in zip(planes, self.gamma, strict=True):
             if gamma != 1:
                 np.power(plane, np.float32(gamma), out=plane)
+        if self.colormaps is not None:
+            return add_colors(planes, self.colormaps)
         return np.stack([planes[i] for i in _RGB[len(planes)]], axis=-1)
 
     def _raw(self, box: Box, step: int) -> NDArray[Any]:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clickseg.errors import ImageError
+from napari_clickseg.image_colors import Table
 
 __all__ = [
     "as_array",
+    "check_colormaps",
     "check_contrast",
     "check_dtype",
     "check_gamma",
@@ -24,6 +26,8 @@ __all__ = [
 #: A last axis longer than this is taken for a spatial one, unless the caller
 #: chooses channels from it.
 MAX_GUESSED_CHANNELS = 32
+#: Color maps have no more colors than that.
+MOST_COLORS = 65_536
 
 
 def is_sliceable(array: Any) -> bool:
@@ -167,3 +171,32 @@ def check_gamma(gamma: Any, count: int) -> tuple[float, ...]:
             f"{count} chosen channel(s). Leave it out for 1."
         )
     return tuple(float(v) for v in np.broadcast_to(values, (count,)))
+
+
+def check_colormaps(colormaps: Any, count: int) -> tuple[Table, ...] | None:
+    """Return the color table of each chosen channel, or None where none are given."""
+    if colormaps is None:
+        return None
+    try:
+        tables = [np.asarray(each, dtype=np.float64) for each in colormaps]
+    except (TypeError, ValueError):
+        tables = []
+    if len(tables) != count or not all(map(_is_table, tables)):
+        raise ImageError(
+            f"colormaps={_short(colormaps)} is not one table of colors for each of the "
+            f"{count} chosen channel(s): rows of red, green and blue from 0 to 1, at "
+            "least two, the first for the darkest value. Green, for example, is "
+            "[(0, 0, 0), (0, 1, 0)]."
+        )
+    return tuple(tuple(map(tuple, table.tolist())) for table in tables)
+
+
+def _is_table(table: NDArray[np.float64]) -> bool:
+    if table.ndim != 2 or table.shape[1] != 3 or not 2 <= len(table) <= MOST_COLORS:
+        return False
+    return bool(((table >= 0) & (table <= 1)).all())  # NaN is neither
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."

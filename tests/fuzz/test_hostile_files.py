@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fuzz.hold import hold
 from tests.fuzz.mutate import damage, damaged
-from tests.fuzz.subjects import MIB, SUBJECTS
-from tests.fuzz.watch import Watch
-
-from napari_clickseg.errors import ClickSegError
+from tests.fuzz.subjects import SUBJECTS
 
 COUNT = int(os.environ.get("CLICKSEG_FUZZ", "10"))
 #: So many examples take this long on a slow machine (seconds).
@@ -31,25 +28,6 @@ def folder_of_traps(tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_CLICKSEG_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def hold(subject, name, content):
-    """Read one damaged file: nothing but our own errors, and nothing touched."""
-    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
-        # What libraries warn of is theirs to say; errors are what counts.
-        warnings.simplefilter("ignore")
-        folder = Path(place)
-        subject.lay_out(folder, name, content)
-        os.environ["NAPARI_CLICKSEG_CACHE"] = place  # the user's own files, too
-        said = "nothing was wrong"
-        with Watch(folder, writes=subject.writes) as watch:
-            try:
-                subject.read(folder)
-            except ClickSegError as error:
-                said = str(error)
-    assert said.strip(), "an error that says nothing"
-    assert not watch.wrong, watch.wrong
-    assert watch.peak <= subject.most, f"{watch.peak / MIB:.0f} MiB"
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

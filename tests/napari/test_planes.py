@@ -309,3 +309,56 @@ def test_new_data_in_the_image_starts_anew(ui, viewer):
     ui.add_click((30, 120))
     assert ui.commit() == 1
     assert ui.objects_layer.data.shape == (60, 160)
+
+
+def test_channels_in_the_colors_of_their_layers(viewer):
+    """The same as napari's own pixels, for maps of two colors and of many."""
+    rng = np.random.default_rng(0)
+    layers = [
+        viewer.add_image(
+            rng.random((24, 32)).astype(np.float32),
+            colormap=name,
+            gamma=gamma,
+            contrast_limits=(0.1, 0.8),
+            blending="additive",
+        )
+        for name, gamma in (("green", 1), ("magma", 0.6), ("gray_r", 1))
+    ]
+    plane = displayed_plane(viewer, layers[0])
+    shown = np.zeros((24, 32, 3))
+    for layer in layers:
+        values = np.clip((layer.data - 0.1) / 0.7, 0, 1) ** layer.gamma
+        shown += layer.colormap.map(values.ravel())[:, :3].reshape(24, 32, 3)
+    seen = window(layers, plane)
+    np.testing.assert_allclose(seen, np.minimum(shown, 1), atol=2 / 255)
+    source = plane_source(plane_image(layers, plane))
+    assert [len(table) for table in source.describe()["colormaps"]][::2] == [2, 2]
+
+
+def test_channels_of_one_color_map_are_red_green_and_blue(viewer):
+    layers = [
+        viewer.add_image(
+            np.full((8, 8), value), contrast_limits=(0, 1), colormap="gray"
+        )
+        for value in (0.2, 0.4, 0.6)
+    ]
+    plane = displayed_plane(viewer, layers[0])
+    np.testing.assert_allclose(window(layers, plane)[0, 0], (0.2, 0.4, 0.6), atol=1e-6)
+    layers[0].colormap = "green"  # an image by itself has values only
+    np.testing.assert_allclose(window(layers[:1], plane)[0, 0], 0.2, atol=1e-6)
+    np.testing.assert_allclose(window(layers, plane)[0, 0], (1.0, 1.0, 1.0), atol=1e-6)
+
+
+def test_another_color_map_counts_from_the_next_answer(viewer):
+    engine_image = [
+        viewer.add_image(np.full((8, 8), 0.5), contrast_limits=(0, 1), colormap=name)
+        for name in ("red", "blue")
+    ]
+    plane = displayed_plane(viewer, engine_image[0])
+    before = plane_image(engine_image, plane)
+    engine_image[1].colormap = "green"
+    after = plane_image(engine_image, plane)
+    assert before.look != after.look
+    np.testing.assert_allclose(
+        plane_source(after).window(Box(0, 0, 1, 1))[0, 0], (0.5, 0.5, 0)
+    )

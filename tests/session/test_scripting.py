@@ -7,6 +7,7 @@ import pytest
 from tests.session.fakes import FakePredictor
 from tests.session.test_replay import looked_elsewhere, painted, reopened, undone
 
+from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
 from napari_clickseg.session import ClickSession, answering
 
@@ -39,6 +40,21 @@ def test_the_script_does_the_same(work, session, run):
     np.testing.assert_array_equal(again.mask, session.mask)
     assert [c.position for c in again.clicks] == [c.position for c in session.clicks]
     assert again.settings == session.settings
+
+
+def test_the_colors_of_channels_are_kept(session, run, tmp_path):
+    image = np.random.default_rng(0).integers(0, 90, (40, 50, 2), np.uint8)
+    tables = [[(0, 0, 0), (0, 1, 0)], [(0.5, 0, 1), (1, 0, 0), (1, 1, 0)]]
+    session.set_image(image, contrast=(0, 90), gamma=(1, 2), colormaps=tables)
+    session.add_click((10, 10))
+    session.commit()
+    seen = session.image.window(Box(0, 0, 40, 50))
+    again = run(session.as_python(), image)
+    session.save(tmp_path / "x.clickseg")
+    loaded = ClickSession.load(tmp_path / "x.clickseg", image)
+    for other in (again, loaded):
+        assert other.image.describe() == session.image.describe()
+        np.testing.assert_array_equal(other.image.window(Box(0, 0, 40, 50)), seen)
 
 
 def test_it_reads_well(session):

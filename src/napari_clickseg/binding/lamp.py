@@ -13,6 +13,7 @@ from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.planes import (
     Plane,
     plane_image,
+    shown_colors,
     shown_gamma,
     shown_range,
     visible_box,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_clickseg.binding.jobs import Jobs
     from napari_clickseg.binding.shelf import ModelFacts
     from napari_clickseg.encoding.preparing import Preparation
+    from napari_clickseg.image_colors import Table
     from napari_clickseg.worker import Job
 
 __all__ = ["Lamp", "Light", "Progress", "Shown", "duration"]
@@ -80,6 +82,7 @@ class Shown(NamedTuple):
     model: str
     layers: tuple[int, ...]
     contrast: tuple[tuple[float, float, float], ...]
+    colors: tuple[Table, ...] | None = None
 
 
 class Lamp:
@@ -159,7 +162,8 @@ class Lamp:
         layers = [image] if clicks is None else clicks.channel_layers(image)
         model = "" if clicks is None else clicks.model_choice.name
         ranges = tuple((*shown_range(each), shown_gamma(each)) for each in layers)
-        return Shown(plane, model, tuple(map(id, layers)), ranges)
+        ids = tuple(map(id, layers))
+        return Shown(plane, model, ids, ranges, shown_colors(layers))
 
     def known(self, image: Image, shown: Shown) -> Preparation | None:
         """Return what is known of a plane."""
@@ -171,6 +175,7 @@ class Lamp:
             image.events.data.connect(self._data_changed)
             image.events.contrast_limits.connect(self._contrast_changed)
             image.events.gamma.connect(self._contrast_changed)
+            image.events.colormap.connect(self._contrast_changed)
         self._known.setdefault(image, {})[shown] = found
 
     def forget(self) -> None:

@@ -46,7 +46,9 @@ class MattingEngine(DenseEngine):
         report = super().show(plane, image, options)
         outline = self._outlines[plane]
         if outline.image is not self._session(plane).image:
-            outline.set_contrast(image.contrast, gamma=image.gamma)
+            outline.set_contrast(
+                image.contrast, gamma=image.gamma, colormaps=image.colormaps
+            )
         return report
 
     def close(self) -> None:

@@ -56,7 +56,9 @@ class PlaneEngine(Generic[S]):
         """Look at the plane with the contrast that it has now on screen."""
         session = self._session(plane)
         if self._shown[plane] != image.look:
-            session.set_contrast(image.contrast, gamma=image.gamma)
+            session.set_contrast(
+                image.contrast, gamma=image.gamma, colormaps=image.colormaps
+            )
             self._shown[plane] = image.look
             self._sources[plane] = image.look, session.image
         return self._report(plane, None, options)
@@ -268,6 +270,7 @@ def plane_source(image: PlaneImage) -> ImageSource:
         image.array,
         contrast=image.contrast,
         gamma=image.gamma,
+        colormaps=image.colormaps,
         channel_axis=axis,
         coarser=image.coarser,
     )

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from napari_clickseg.binding.hooks import camera_of, canvas_size_of
 from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ImageError
+from napari_clickseg.image_colors import Table, compact_table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+    from napari.utils import Colormap
 
 __all__ = [
     "Plane",
@@ -30,6 +32,7 @@ __all__ = [
     "displayed_plane",
     "full_data",
     "plane_image",
+    "shown_colors",
     "shown_gamma",
     "shown_range",
     "visible_box",
@@ -140,6 +143,8 @@ class PlaneImage:
         Whether the last axis holds colours or channels.
     gamma : float or tuple of float
         Of each layer, as on screen.
+    colormaps : tuple of Table, optional
+        Of each layer, where they are shown in colors of their own.
     coarser : tuple of array
         The same with fewer pixels, the finest first, for windows that are far larger
         than what a network looks at.
@@ -152,11 +157,12 @@ class PlaneImage:
     name: str = field(default="", compare=False)
     coarser: tuple[Any, ...] = field(default=(), compare=False)
     gamma: Any = 1.0
+    colormaps: tuple[Table, ...] | None = None
 
     @property
-    def look(self) -> tuple[Any, Any]:
-        """How it is shown: contrast and gamma."""
-        return self.contrast, self.gamma
+    def look(self) -> tuple[Any, ...]:
+        """How it is shown: contrast, gamma and colors."""
+        return self.contrast, self.gamma, self.colormaps
 
 
 def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
@@ -198,7 +204,16 @@ def plane_image(layers: Sequence[Image], plane: Plane) -> PlaneImage:
     names = " + ".join(layer.name for layer in layers)
     limits = [shown_range(layer) for layer in layers]
     gammas = tuple(shown_gamma(layer) for layer in layers)
-    return PlaneImage(stack, limits, True, shape, names, tuple(coarser), gammas)
+    return PlaneImage(
+        stack,
+        limits,
+        True,
+        shape,
+        names,
+        tuple(coarser),
+        gammas,
+        shown_colors(layers),
+    )
 
 
 def visible_box(
@@ -354,3 +369,29 @@ def shown_range(layer: Image) -> tuple[float, float]:
 def shown_gamma(layer: Image) -> float:
     """Return the exponent of values on screen; napari has none for RGB."""
     return 1.0 if layer.rgb else float(layer.gamma)
+
+
+def shown_colors(layers: Sequence[Image]) -> tuple[Table, ...] | None:
+    """Return the color maps of channels; None: they have no colors of their own.
+
+    That is so where all of them have one and the same map, such as grey; and of an
+    image by itself, whose colors say nothing that its values do not.
+    """
+    if len(layers) == 1:
+        return None
+    tables = tuple(_table_of(layer.colormap) for layer in layers)
+    return tables if len(set(tables)) > 1 else None
+
+
+#: Tables of color maps that were seen last, for each look at the lamp needs them.
+_tables: dict[tuple[bytes, bytes, str], Table] = {}
+
+
+def _table_of(colormap: Colormap) -> Table:
+    kind = str(colormap.interpolation)
+    key = colormap.colors.tobytes(), colormap.controls.tobytes(), kind
+    if key not in _tables:
+        if len(_tables) >= 32:
+            _tables.clear()
+        _tables[key] = compact_table(colormap.map)
+    return _tables[key]

@@ -101,6 +101,7 @@ class SessionBase(SessionOptions):
         contrast: Any = None,
         *,
         gamma: float | Sequence[float] = 1.0,
+        colormaps: Sequence[Any] | None = None,
         channel_axis: int | None = None,
         labels: Any = None,
     ) -> None:
@@ -110,7 +111,7 @@ class SessionBase(SessionOptions):
         ----------
         image : array-like or ImageSource
             ``(H, W)`` or ``(H, W, C)``, of any type, also lazy.
-        channels, contrast, gamma, channel_axis
+        channels, contrast, gamma, colormaps, channel_axis
             As for :class:`napari_clickseg.image.ImageSource`.
         labels : array-like of int, shape (H, W), optional
             Objects that are there already.
@@ -122,7 +123,12 @@ class SessionBase(SessionOptions):
         """
         if not isinstance(image, ImageSource):
             image = ImageSource(
-                image, channels, contrast, gamma=gamma, channel_axis=channel_axis
+                image,
+                channels,
+                contrast,
+                gamma=gamma,
+                colormaps=colormaps,
+                channel_axis=channel_axis,
             )
         objects = Objects() if labels is None else objects_of(labels, image.shape)
         self._image, self._image_notes = image, {}
@@ -133,12 +139,13 @@ class SessionBase(SessionOptions):
         contrast: Any,
         channels: int | Sequence[int] | None = None,
         gamma: float | Sequence[float] = 1.0,
+        colormaps: Sequence[Any] | None = None,
     ) -> None:
-        """Show the model the same image with other contrast (and channels, gamma).
+        """Show the model the same image with other contrast (and channels, colors).
 
         Counts from the next answer; nothing else changes.
         """
-        self._image = self.image.shown(contrast, channels, gamma)
+        self._image = self.image.shown(contrast, channels, gamma, colormaps)
 
     def set_model(
         self, model: str | Path | Model, device: str = "auto", precision: str = "auto"
@@ -360,8 +367,12 @@ class SessionBase(SessionOptions):
         elif record.pixels is not None:
             source = ImageSource(record.pixels, channel_axis=notes["channel_axis"])
         if source is not None:
-            shown = notes["contrast"], notes["channels"], notes.get("gamma", 1.0)
-            source = source.shown(*shown)
+            source = source.shown(
+                notes["contrast"],
+                notes["channels"],
+                notes.get("gamma", 1.0),
+                notes.get("colormaps"),
+            )
         self._image, self._image_notes = source, notes
         self.resume(record.state, record.notices)
 

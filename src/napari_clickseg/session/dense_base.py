@@ -144,6 +144,7 @@ class DenseBase(ClickSession):
         contrast: Any = None,
         *,
         gamma: float | Sequence[float] = 1.0,
+        colormaps: Sequence[Any] | None = None,
         channel_axis: int | None = None,
         labels: Any = None,
     ) -> None:
@@ -152,7 +153,12 @@ class DenseBase(ClickSession):
             self._no("labels", "Objects belong to task='segmentation'.")
         if not isinstance(image, ImageSource):
             image = ImageSource(
-                image, channels, contrast, gamma=gamma, channel_axis=channel_axis
+                image,
+                channels,
+                contrast,
+                gamma=gamma,
+                colormaps=colormaps,
+                channel_axis=channel_axis,
             )
         height, width = image.shape
         check_room(

@@ -88,7 +88,7 @@ def _beginning(session: KeptSession, image: str) -> Iterator[str]:
     del options["task"]
     yield f"s = cs.ClickSession({session.model_source!r}, **{options!r})"
     given = {name: notes[name] for name in ("channels", "contrast", "channel_axis")}
-    given["gamma"] = notes.get("gamma")
+    given |= {name: notes.get(name) for name in ("gamma", "colormaps")}
     if notes["channel_axis"] is None:
         del given["channels"]  # there is but one
     text = "".join(f", {k}={v!r}" for k, v in given.items() if v is not None)

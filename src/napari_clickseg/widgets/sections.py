@@ -160,7 +160,8 @@ class ViewSection(QWidget):
         )
         self.channels = switch(
             "Visible images as channels",
-            "Show the model up to three visible grey images of one shape together",
+            "Show the model up to three visible grey images of one shape together, in "
+            "the colors of their layers",
             self._channels,
         )
         self.settle = switch(
