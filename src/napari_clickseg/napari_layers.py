@@ -74,6 +74,7 @@ def attach(viewer: Any, image: Any = None, *, task: str = "segmentation") -> Any
     if clicks is None:
         clicks = of_viewer[task] = _new_clicks(viewer, task)
         weakref.finalize(viewer, clicks.close)
+        _close_with_window(viewer, task)
     if task == FINETUNING:
         return clicks
     if image is not None:
@@ -101,6 +102,22 @@ def _new_clicks(viewer: ViewerModel, task: str) -> Any:
     from napari_clickseg.main_thread import MainThread
 
     return kind(viewer, the_worker().channel(MainThread().run), _SHELF)
+
+
+def _close_with_window(viewer: ViewerModel, task: str) -> None:
+    """Let go of the journals with the window, though a notebook holds its viewer."""
+    window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+    if window is None:
+        return
+    this = weakref.ref(viewer)
+
+    def closed(_window: Any = None) -> None:
+        viewer = this()
+        clicks = viewer and _ATTACHED.get(viewer, {}).pop(task, None)
+        if clicks is not None:
+            clicks.close()
+
+    window.destroyed.connect(closed)
 
 
 def _new_finetuning(viewer: ViewerModel) -> Any:

@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.fuzz.mutate import ALL_KINDS, Step, damaged
 from tests.fuzz.subjects import SUBJECTS, Subject
@@ -74,14 +75,20 @@ def fuzz(name: str, arguments: list[str]) -> None:
     """Let libFuzzer call one reader; ends the process."""
     import atheris
 
-    # Readers import what they need when they are called first.
-    with atheris.instrument_imports(
-        include=["napari_clickseg"], enable_loader_override=False
+    # Readers import what they need when they are called first; atheris writes code
+    # anew then, which is why nobody watches yet.
+    with (
+        tempfile.TemporaryDirectory() as place,
+        atheris.instrument_imports(
+            include=["napari_clickseg"], enable_loader_override=False
+        ),
     ):
         from tests.fuzz.hold import hold
 
-        subject = SUBJECTS[name]
-        hold(subject, "", b"")
+        subject, folder = SUBJECTS[name], Path(place)
+        subject.lay_out(folder, "", b"")
+        os.environ["NAPARI_CLICKSEG_CACHE"] = place
+        subject.read(folder)
 
     def one(data: bytes) -> None:
         hold(subject, *decoded(subject, data))
@@ -91,8 +98,15 @@ def fuzz(name: str, arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
-def run(name: str, runs: int, again: Path | None = None) -> str:
-    """Fuzz one reader in a process of its own; return what was said if it failed."""
+class Outcome(NamedTuple):
+    """What came of it, and what the process said."""
+
+    failed: bool
+    said: str
+
+
+def run(name: str, runs: int, again: Path | None = None) -> Outcome:
+    """Fuzz one reader in a process of its own."""
     kept = Path.cwd() / "fuzz-failures"
     with tempfile.TemporaryDirectory() as place:
         corpus, found, empty = (Path(place) / each for each in ("in", "out", "empty"))
@@ -120,8 +134,8 @@ def run(name: str, runs: int, again: Path | None = None) -> str:
             kept.mkdir(exist_ok=True)
             shutil.copy(path, kept)
     said = done.stdout + done.stderr
-    ended = again is not None or f"Done {runs} runs" in said
-    return "" if done.returncode == 0 and ended else said
+    ended = again is not None or "Done " in said
+    return Outcome(done.returncode != 0 or not ended, said)
 
 
 def main() -> int:
@@ -139,10 +153,11 @@ def main() -> int:
     failed = []
     for name in wishes.names or SUBJECTS:
         runs = max(50, round(wishes.runs * SUBJECTS[name].share))
-        said = run(name, runs, wishes.again)
-        print(f"{name}: {'FAILED' if said else f'{runs} inputs, nothing found'}")
-        if said:
-            print(said[-6000:])
+        found = run(name, runs, wishes.again)
+        if not found.failed:
+            print(f"{name}: {runs} inputs, nothing found", flush=True)
+        else:
+            print(f"{name}: FAILED\n{found.said[-6000:]}", flush=True)
             failed.append(name)
     return len(failed)
 

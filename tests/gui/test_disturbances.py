@@ -21,6 +21,7 @@ from tests.napari.test_maps import NAMES
 from tests.session.test_dense_session import tiny
 
 from napari_clickseg import napari_layers
+from napari_clickseg.errors import ClickSegError
 from napari_clickseg.models.cache import cache_folder
 from napari_clickseg.session import frames
 from napari_clickseg.session.recovering import read_journal
@@ -321,3 +322,27 @@ def test_the_window_closed_meanwhile(hands, gate):
         states = [each.state for each in found]
         kept = [(len(s.objects), len(s.draft.clicks)) for s in states]
     assert kept == [(1, 2)]
+
+
+@pytest.mark.qt_no_exception_capture
+def test_a_closed_window_leaves_its_work_to_the_next(hands, open_dock, gate):
+    """Also while somebody holds the closed viewer, as a notebook does."""
+    hands.click(*FIRST)
+    hands.settle()
+    hands.ui.commit()
+    answers(hands, SECOND)
+    held, ui = hands.viewer, hands.ui
+    held.close()
+    hands.pause(0.3)
+    other = open_dock(discs())
+    other.ui.first_look = "published"
+    other.wait(lambda: bool(other.ui.resume_text), 30)
+    assert "1 object" in other.ui.resume_text
+    other.ui.resume()
+    other.settle()
+    assert other.ui.objects_layer.data[FIRST] == 1
+    assert other.ui.mask_layer.data[SECOND] > 0
+    answers(other)
+    with pytest.raises(ClickSegError, match="closed"):
+        ui.add_click(THIRD)
+    assert len(held.layers) == 0, "held to the end"

@@ -254,6 +254,8 @@ class Finetuning(FinetuneWishes):
 
     def close(self) -> None:
         """Stop, and let go of the viewer."""
+        if self._channel.closed:
+            return  # with the window; the viewer went later
         self.leave()
         self._channel.close()
         viewer = self._viewer()

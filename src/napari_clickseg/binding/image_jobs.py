@@ -109,6 +109,8 @@ class ImageJobs(Telling, Generic[E]):
 
         In the worker, since it may be in the middle of one, or still load the model.
         """
+        if self._channel.closed:
+            return  # with the window; the viewer went later
         for context in self._contexts.values():
             self._channel.edit(_closing(context.engine))
         self._channel.close()

@@ -51,7 +51,7 @@ class ImageStage(Hooks):
     keys: tuple[Key, ...] = KEYS
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = weakref.ref(viewer)
+        self._viewer: Callable[[], ViewerModel | None] = weakref.ref(viewer)
         self.image_layer: Image | None = None
         self.points: ClickPoints | None = None
         self.plane: Plane | None = None
@@ -74,7 +74,7 @@ class ImageStage(Hooks):
         Raises
         ------
         ImageError
-            If it is gone.
+            If it is closed.
         """
         viewer = self._viewer()
         if viewer is None:
@@ -83,7 +83,7 @@ class ImageStage(Hooks):
 
     @property
     def gone(self) -> bool:
-        """Whether the viewer is gone."""
+        """Whether the viewer is closed."""
         return self._viewer() is None
 
     @property
@@ -153,10 +153,11 @@ class ImageStage(Hooks):
         ImageError
             If there is no image, or no plane of it on screen.
         """
+        viewer = self.viewer  # says so if it is closed
         if self.image_layer is None:
             raise ImageError("There is no image yet: open one in napari first.")
         if self.plane is None:
-            displayed_plane(self.viewer, self.image_layer)  # says what is wrong
+            displayed_plane(viewer, self.image_layer)  # says what is wrong
             raise ImageError("No plane of the image is on screen.")
         return plane_image(self.channel_layers(), self.plane)
 
@@ -191,6 +192,7 @@ class ImageStage(Hooks):
             for name in ("current_step", "order", "ndisplay"):
                 getattr(dims, name).disconnect(self._plane_maybe_changed)
             camera_of(viewer).events.zoom.disconnect(self._zoomed)
+        self._viewer = _no_viewer  # also where somebody holds it still
 
     def _take_points(self, layer: Points, style: ClickStyle | None = None) -> None:
         points = ClickPoints(
@@ -362,3 +364,7 @@ class ImageStage(Hooks):
                 stage.act(action)
 
         return call
+
+
+def _no_viewer() -> None:
+    return None

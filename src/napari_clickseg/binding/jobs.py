@@ -90,7 +90,8 @@ class Jobs(Choosing):
 
     def close(self) -> None:
         """Let go of the viewer and of all work."""
-        self._channel.close()
+        if self._channel.closed:
+            return  # with the window; the viewer went later
         self.preparing.close()
         self.proposing.close()
         self.propagating.close()

@@ -138,7 +138,7 @@ class MapWidget(QWidget):
         self.discard.setEnabled(drafted)
         self.keep.setEnabled(drafted)
         self.begin.setEnabled(clicks.image_layer is not None)
-        self.resume.setText(clicks.resume_text)
+        self.resume.setText(clicks.resume_text.replace(": ", ":\n", 1))
         self.resume.setVisible(bool(clicks.resume_text))
         self.refresh_own(report)
         for _title, section in self.sections.values():

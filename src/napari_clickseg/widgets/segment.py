@@ -159,7 +159,7 @@ class SegmentWidget(QWidget):
         facts = clicks.model_facts
         self.automatic.setVisible(facts is not None and facts.automatic and not drafted)
         self.counter.setText(str(clicks.stats))
-        self.resume.setText(clicks.resume_text)
+        self.resume.setText(clicks.resume_text.replace(": ", ":\n", 1))
         self.resume.setVisible(bool(clicks.resume_text))
         self.folds["propagate"].setVisible(bool(clicks.propagating.axes()))
         for _title, section in self.sections.values():
