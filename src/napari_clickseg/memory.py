@@ -5,6 +5,7 @@ Nothing here needs torch.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 
@@ -35,6 +36,10 @@ def free_host_bytes() -> int | None:
                     return int(line.split()[1]) * 1024
     except OSError:
         pass
+    with contextlib.suppress(ImportError):
+        import psutil  # type: ignore[import-untyped]  # comes with napari; a Mac or Windows tells no other way
+
+        return int(psutil.virtual_memory().available)
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):

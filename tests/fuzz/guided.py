@@ -71,33 +71,6 @@ def seeds(subject: Subject) -> Iterator[bytes]:
                 yield bytes((number, how, 0, kind, 0, 128, kind, 1))
 
 
-def fuzz(name: str, arguments: list[str]) -> None:
-    """Let libFuzzer call one reader; ends the process."""
-    import atheris
-
-    # Readers import what they need when they are called first; atheris writes code
-    # anew then, which is why nobody watches yet.
-    with (
-        tempfile.TemporaryDirectory() as place,
-        atheris.instrument_imports(
-            include=["napari_clickseg"], enable_loader_override=False
-        ),
-    ):
-        from tests.fuzz.hold import hold
-
-        subject, folder = SUBJECTS[name], Path(place)
-        subject.lay_out(folder, "", b"")
-        os.environ["NAPARI_CLICKSEG_CACHE"] = place
-        subject.read(folder)
-
-    def one(data: bytes) -> None:
-        hold(subject, *decoded(subject, data))
-        assert not os.listdir(), "a payload has run"  # noqa: PTH208
-
-    atheris.Setup([name, *arguments], one)
-    atheris.Fuzz()
-
-
 class Outcome(NamedTuple):
     """What came of it, and what the process said."""
 
@@ -114,7 +87,7 @@ def run(name: str, runs: int, again: Path | None = None) -> Outcome:
             folder.mkdir()
         for number, seed in enumerate(seeds(SUBJECTS[name])):
             (corpus / f"seed-{number}").write_bytes(seed)
-        command = [sys.executable, "-m", __spec__.name, name, "--child"]
+        command = [sys.executable, "-m", "tests.fuzz.guided_target", name]
         command += [f"-artifact_prefix={found}/", "-timeout=120", "-rss_limit_mb=6000"]
         if again is None:
             command += [f"-runs={runs}", f"-max_len={LONGEST}", "-seed=1", str(corpus)]
@@ -144,12 +117,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="kind", help=", ".join(SUBJECTS))
     parser.add_argument("--runs", type=int, default=10_000, help="of each kind")
     parser.add_argument("--again", type=Path, help="an input that failed")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    wishes, rest = parser.parse_known_args()
-    if unknown := set(wishes.names) - set(SUBJECTS) if not wishes.child else set():
+    wishes = parser.parse_args()
+    if unknown := set(wishes.names) - set(SUBJECTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    if wishes.child:
-        fuzz(wishes.names[0], [*rest, *wishes.names[1:]])
     failed = []
     for name in wishes.names or SUBJECTS:
         runs = max(50, round(wishes.runs * SUBJECTS[name].share))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from tests.napari.conftest import discs
 from tests.napari.test_maps import NAMES
@@ -127,6 +128,22 @@ def test_layers_deleted_meanwhile(hands, gate, name, early):
     assert len(hands.viewer.layers["Clicks"].data) == 1
     assert hands.ui.mask_layer in hands.viewer.layers
     assert hands.ui.mask_layer.data[FIRST] > 0
+    answers(hands)
+
+
+def test_the_objects_layer_is_drawn_again_meanwhile(hands, gate):
+    """It does not hold what is on its way into it: that must not be taken away."""
+    at_work(hands, gate)
+    hands.press(Qt.Key.Key_N)
+    hands.click(*SECOND)
+    hands.ui.objects_layer.refresh()  # as napari does when the view changes
+    hands.press(Qt.Key.Key_N)
+    hands.pause()
+    gate.open()
+    hands.settle()
+    assert set(hands.ui.objects) == {1, 2}
+    assert hands.ui.objects_layer.data[FIRST] == 1
+    assert hands.ui.objects_layer.data[SECOND] == 2
     answers(hands)
 
 

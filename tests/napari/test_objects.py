@@ -12,7 +12,7 @@ import pytest
 from tests.napari.conftest import discs
 
 from napari_clickseg.boxes import Box
-from napari_clickseg.errors import MaskError, SessionError
+from napari_clickseg.errors import ClickSegError, MaskError, SessionError
 from napari_clickseg.prediction.proposing import Proposals
 
 PLACES = ((30, 35), (30, 120), (85, 40), (85, 115))
@@ -435,3 +435,58 @@ def test_a_study_of_all_planes(attach_to, tmp_path: Path):
     assert ui.study_path is None
     ui.save_effort_to(str(tmp_path / "effort.csv"))
     assert (tmp_path / "effort.csv").read_text().count("\n") == 3
+
+
+def test_regions_that_are_no_object_are_passed_by(ui):
+    """U goes on to the next, and says when all were shown."""
+    shown = []
+    ui.look_at = shown.append
+    for _ in range(4):
+        ui.act("next_unlabelled")
+    assert len({*shown}) == 4
+    ui.act("next_unlabelled")
+    assert "All that stands out was shown" in ui.hint[0]
+    ui.act("next_unlabelled")
+    assert shown[4] == shown[0]
+
+
+def test_ids_of_other_planes_are_not_given_again(attach_to):
+    ui = attach_to(np.stack([discs(), discs()]))
+    ui.first_look = "published"
+    stack = np.stack([foreign(), foreign() + 100 * (foreign() > 0)])
+    layer = ui.viewer.add_labels(stack.copy(), name="stack")
+    ui.viewer.dims.set_current_step(0, 0)
+    ui.take_up_from(layer)
+    ui.points.layer.add((0, 30, 120))
+    assert ui.commit() == stack.max() + 1
+
+
+def test_a_split_whose_ids_do_not_fit_changes_nothing(ui):
+    labels = np.zeros((120, 160), np.uint8)
+    labels[20:40, 10:50] = 254
+    layer = ui.viewer.add_labels(labels.copy(), name="theirs")
+    ui.take_up_from(layer)
+    zigzag = [(30, 5), (15, 20), (45, 25), (15, 30), (45, 35), (30, 55)]
+    with pytest.raises(ClickSegError, match="uint8"):
+        ui.split(254, zigzag)
+    np.testing.assert_array_equal(np.asarray(layer.data), labels)
+    assert set(ui.objects) == {254}
+
+
+def test_objects_that_are_not_on_screen_yet_are_not_painted_over(ui):
+    """The layer is sent while a commit is on its way: it does not hold that yet."""
+    ui.add_click((30, 35))
+    ui.commit()
+    context, plane = ui.context, ui.plane
+    known = context.reports[plane].objects
+    layer = np.array(ui.objects_layer.data)
+    ui.add_click((85, 40))
+    ui.commit()
+    layer[60:64, 60:64] = 9  # painted meanwhile
+    layer[30, 35] = 0
+    context.engine.set_labels(plane, ui.current_options(), layer, known)
+    now = ui.session.labels
+    assert set(ui.objects) == {1, 2, 9}
+    assert (now[60:64, 60:64] == 9).all()
+    assert now[30, 35] == 0
+    assert now[85, 40] == 2

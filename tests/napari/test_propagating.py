@@ -241,3 +241,60 @@ def test_what_was_carried_comes_back_after_a_crash(ui, viewer, truth):
     more.undo()
     assert not more.objects_layer.data.any()
     more.close()
+
+
+def test_all_planes_are_seen_as_the_first_is(ui, viewer):
+    """Also those that were opened while the contrast was another."""
+    ui.add_click((28, 28))
+    ui.propagate()
+    ui.image_layer.contrast_limits = (10, 130)
+    ui.image_layer.gamma = 0.7
+    ui.add_click((30, 62))
+    done = ui.propagate()
+    assert len(done.planes) == 6
+    engine = ui.context.engine
+    for index in (6, *done.planes):
+        seen = engine.session(Plane((1, 2), (index, -1, -1))).image
+        np.testing.assert_array_equal(seen.contrast, [(10, 130)])
+        assert seen.gamma == (0.7,)
+
+
+def test_a_plane_that_could_not_be_opened_once_is_no_dead_one(ui, viewer, monkeypatch):
+    engine, failed = ui.context_of(ui.image_layer).engine, []
+    opened = engine.open
+
+    def fails_once(plane, *rest):
+        if plane.fixed[0] == 8 and not failed:
+            failed.append(plane)
+            raise MemoryError("Unable to allocate")
+        return opened(plane, *rest)
+
+    monkeypatch.setattr(engine, "open", fails_once)
+    ui.add_click((28, 28))
+    with pytest.raises(MemoryError):
+        ui.propagate()
+    assert failed
+    go(viewer, 8)
+    ui.add_click((30, 62))
+    assert ui.mask[30, 62]
+
+
+def test_planes_that_were_passed_keep_no_pixels(ui):
+    ui.add_click((28, 28))
+    done = ui.propagate()
+    engine = ui.context.engine
+    for index in done.planes:
+        session = engine.session(Plane((1, 2), (index, -1, -1)))
+        assert session.image._shown is None
+        assert session.image._last is None
+
+
+def test_another_object_in_work_is_not_carried_for_it(ui):
+    ui.add_click((28, 28))
+    ui.commit()
+    ui.add_click((30, 62))
+    with pytest.raises(SessionError, match="Another object than 1 is in work"):
+        ui.propagate(1)
+    assert not ui.propagating.running
+    assert set(ui.objects) == {1}
+    assert len(ui.clicks) == 1

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from tests.napari.conftest import discs, printed_by
+from tests.session.fakes import FakePredictor
 
 from napari_clickseg import attach, napari_layers
 from napari_clickseg.models.cache import cache_folder
+from napari_clickseg.session import ClickSession
 
 
 @pytest.fixture
@@ -202,3 +204,32 @@ print("kept" if session.journal.path.is_file() else "lost")
 
 def test_python_ends_quietly_while_a_viewer_is_open(tmp_path):
     assert "kept" in printed_by(LEAVE, tmp_path)
+
+
+def test_planes_that_look_alike_have_journals_of_their_own(attach_to, viewer, next_day):
+    stack = np.stack([discs()] * 3)
+    ui = attach_to(stack, name="discs")
+    ui.first_look = "published"
+    viewer.dims.set_current_step(0, 1)
+    work(ui)
+    later = next_day(stack)
+    for index in (0, 2):
+        later.viewer.dims.set_current_step(0, index)
+        assert later.resume_text == ""
+    later.viewer.dims.set_current_step(0, 1)
+    assert later.resume_text
+    later.resume()
+    assert set(later.objects) == {1, 2}
+    later.add_click((85, 115))
+    assert len(list(cache_folder().glob("sessions/*-0-1-segmentation.*"))) == 1
+
+
+def test_a_journal_of_a_script_is_offered_for_its_plane(viewer, next_day):
+    session = ClickSession(predictor=FakePredictor())
+    session.set_image(discs())
+    session.keep_journal()
+    session.add_click((30, 35))
+    session.commit()
+    session.stop_journal()
+    later = next_day(np.stack([discs()] * 2))
+    assert "1 object" in later.resume_text

@@ -262,3 +262,34 @@ def test_a_disk_that_is_full_loses_no_line(
     assert not study.trouble
     assert [line["label"] for line in lines(path)][-1] == "2"
     assert {line["label"] for line in lines(path)} == {"1", "2"}
+
+
+def test_a_study_heeds_what_comes_after_its_beginning(tmp_path: Path) -> None:
+    s, path = new(), tmp_path / "study.csv"
+    s.add_click((10, 10))
+    s.commit()
+    s.add_click((40, 40))
+    s.start_study(reference(), path)
+    s.undo()  # back to the commit that was before
+    assert not lines(path)
+    s.undo()
+    s.redo()
+    assert not lines(path)
+    for _ in range(30):
+        s.add_click((40, 40))
+        s.undo()
+    s.set_image(IMAGE)  # numbers of edits begin anew
+    s.add_click((10, 10))
+    s.commit()
+    assert len(lines(path)) == 1
+
+
+def test_what_a_propagation_does_is_nobodys_time() -> None:
+    kinds = (("add", None, 1), ("propagate", 1, 0), ("carry", 1, 0), ("carry", 1, 0))
+    activity = [
+        Activity(10.0 * i, kind, label, clicks)
+        for i, (kind, label, clicks) in enumerate(kinds)
+    ]
+    activity.append(Activity(35.0, "add", None, 1))
+    found = effort_of(activity, {})
+    assert found.seconds == 15.0

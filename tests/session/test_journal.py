@@ -385,3 +385,26 @@ def test_maps_come_back_too(task, tmp_path):
     assert again.redo()
     session.redo()
     np.testing.assert_array_equal(again.committed[3], session.committed[3])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_more_planes_than_files_are_allowed_at_first(tmp_path):
+    """A series of a thousand frames has as many journals open."""
+    script = f"""
+import resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+import numpy as np
+from napari_clickseg.session import ClickSession
+sessions = []
+for number in range(100):
+    session = ClickSession()
+    session.set_image(np.full((8, 8), number, np.uint8))
+    journal = session.keep_journal({str(tmp_path)!r})
+    session.set_mask(np.eye(8, dtype=bool))
+    assert not journal.trouble, journal.trouble
+    sessions.append(session)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False)
+    assert done.returncode == 0
+    assert len(list(tmp_path.glob("*.journal"))) == 100

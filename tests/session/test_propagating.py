@@ -15,6 +15,7 @@ from napari_clickseg.boxes import Box
 from napari_clickseg.errors import ImageError, MaskError, SessionError, SettingsError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.session import ClickSession, PropagationOptions, StackSession
+from napari_clickseg.session.changes import ObjectStats, SessionStats
 from napari_clickseg.session.following import (
     Appearance,
     core_of,
@@ -24,6 +25,7 @@ from napari_clickseg.session.following import (
 )
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.propagating import Propagation
+from napari_clickseg.session.totals import Totals
 from napari_clickseg.stack_samples import draw_nuclei_stack
 
 #: One body in the middle of the stack, one beside it.
@@ -524,3 +526,52 @@ def test_the_bundled_model_follows_a_nucleus():
     assert set(planes) <= {*done.planes, start}
     last = int(np.flatnonzero(areas)[-1])
     assert not found[last + 3 :].any()
+
+
+def test_a_split_and_a_merge_are_corrections(stack):
+    carried(stack)
+    assert stack.plane(8).split(1, [(0, 20), (47, 20)])
+    stack.plane(4).add_click((2, 2))
+    other = stack.plane(4).commit()
+    stack.plane(4).merge([1, other])
+    kept = {index: stack.plane(index).labels.copy() for index in (8, 4)}
+    assert not any(each.carried for each in stack.plane(8).objects.values())
+    assert not any(each.carried for each in stack.plane(4).objects.values())
+    again = stack.propagate(6, 1)
+    assert {end.reason for end in again.ends} == {"corrected by hand"}
+    for index, labels in kept.items():
+        np.testing.assert_array_equal(stack.plane(index).labels, labels)
+    clicks = [c for each in stack.plane(8).objects.values() for c in each.drafts]
+    assert all(not draft.clicks for draft in clicks), "nobody made that click"
+
+
+def test_another_object_in_work_is_not_carried(stack):
+    stack.plane(6).add_click((20, 20))
+    stack.plane(6).commit()
+    stack.plane(6).add_click((22, 44))
+    with pytest.raises(SessionError, match="Another object than 1 is in work"):
+        stack.propagate(6, 1)
+    assert set(stack.plane(6).objects) == {1}
+    assert stack.propagate(6).planes
+
+
+def test_planes_of_a_stack_keep_no_pixels(stack):
+    done = carried(stack)
+    assert all(stack.plane(index).image._shown is None for index in done.planes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6), st.integers(0, 3))))
+def test_totals_are_those_of_all_planes(edits):
+    """Counted step by step as together at once."""
+    totals, planes = Totals(), {}
+    for plane, label, clicks in edits:
+        now = {
+            each.label: each for each in planes.get(plane, SessionStats((), 0)).objects
+        }
+        now.pop(label, None)
+        if clicks:
+            now[label] = ObjectStats(label, clicks, 0.5 * clicks, 10 * clicks)
+        planes[plane] = SessionStats(tuple(now.values()), clicks, label % 2)
+        if clicks == 3 and len(planes) > 3:
+            del planes[plane]
+        assert totals.stats(planes) == SessionStats.together(planes.values())

@@ -53,6 +53,12 @@ class Controller(Jobs):
 
     def apply(self, context: Context[WorkingEngine], report: Report) -> None:
         """Show what a job did, perhaps to an image that is not in work any more."""
+        self._apply_one(context, report)
+        for each in report.others:
+            self._apply_one(context, each)
+        self.changed.emit()
+
+    def _apply_one(self, context: Context[WorkingEngine], report: Report) -> None:
         context.reports[report.plane] = context.latest = report
         here = context is self.context
         if here and not self.in_view:
@@ -68,9 +74,6 @@ class Controller(Jobs):
                     self._draw(context)
         if here:
             self._show_marks()
-        for each in report.others:
-            self.apply(context, each)
-        self.changed.emit()
         self.keep_on_disk(context.engine, report)
 
     def _write(
@@ -177,8 +180,11 @@ class Controller(Jobs):
         if context is None:
             return
         context.keep(OBJECTS, self.objects_layer)
+        if self.objects_layer is not None and context.opened:
+            engine, data = context.engine, self.objects_layer.data
+            self._channel.chore(lambda _: engine.count_anew(data))
         for plane in tuple(context.opened):
-            self._send_objects(plane)
+            self._send_objects(plane, replaced=True)
 
     def _plane_changed(self) -> None:
         self.shown_object = None
@@ -200,14 +206,25 @@ class Controller(Jobs):
         if self.plane is not None and context and self.plane in context.opened:
             self._send_objects(self.plane)
 
-    def _send_objects(self, plane: Plane) -> None:
-        """Tell the session what the objects layer holds now."""
-        if self.objects_layer is None:
+    def _send_objects(self, plane: Plane, *, replaced: bool = False) -> None:
+        """Tell the session what the objects layer holds now.
+
+        Parameters
+        ----------
+        plane : Plane
+        replaced : bool
+            Whether the layer counts as it is, since it is another one. Else only what
+            differs from what was written into it: the worker may be farther by now.
+        """
+        context = self.context
+        if self.objects_layer is None or context is None:
             return
         self._objects_touched = False
         labels = read_box(self.objects_layer, plane)
+        report = None if replaced else context.reports.get(plane)
+        known = None if report is None else report.objects
         self._edit_quietly(
-            lambda engine, plane, o: engine.set_labels(plane, o, labels),
+            lambda engine, plane, o: engine.set_labels(plane, o, labels, known),
             plane=plane,
             answer=False,
         )

@@ -168,7 +168,7 @@ class DenseEngine(PlaneEngine[DenseSession]):
             path, plane_source(image), model=self._model(options.model)
         )
         if self.keeps:
-            session.keep_journal()
+            session.keep_journal(place=plane.place)
         return self._take_up(plane, session, options)
 
     # ---------------------------------------------------------------------- parts

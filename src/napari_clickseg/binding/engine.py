@@ -24,14 +24,15 @@ from napari_clickseg.session import (
     Change,
     ClickSession,
     Overlap,
-    SessionStats,
     differences,
 )
 from napari_clickseg.session.base import stats_of
 from napari_clickseg.session.in_blocks import differing_blocks
+from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.propagating import Propagation
 from napari_clickseg.session.recovering import Recovered
 from napari_clickseg.session.together import Together
+from napari_clickseg.session.totals import Totals
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
@@ -57,6 +58,7 @@ class Engine(PlaneEngine[ClickSession]):
         self._floor: int | None = None
         #: Steps over several planes.
         self.together: Together[Plane] = Together(self._sessions)
+        self._totals: Totals[Plane] = Totals()
 
     # ------------------------------------------------------------------- opening
 
@@ -171,10 +173,33 @@ class Engine(PlaneEngine[ClickSession]):
             change = session.set_mask(block != 0, box=box)
         return self._report(plane, change, options)
 
-    def set_labels(self, plane: Plane, options: Options, labels: Any) -> Report:
-        """Take over what was painted into the objects."""
+    def set_labels(
+        self,
+        plane: Plane,
+        options: Options,
+        labels: Any,
+        known: Objects | None = None,
+    ) -> Report:
+        """Take over what was painted into the objects.
+
+        Parameters
+        ----------
+        labels : array-like of int, shape (H, W)
+            What the layer holds.
+        known : Objects, optional
+            What was written into it last. Objects that were committed since are not
+            in it yet: nobody has painted over them.
+        """
         session, change = self._session(plane), None
-        for box, block in differing_blocks(labels, session.labels):
+        behind = known is not None and known is not session.state.objects
+        before: Any = session.labels
+        if known is not None and behind:
+            before = PlaneView(Box.of_shape(session.shape), known.pieces(), np.int32)
+        for box, block in differing_blocks(labels, before):
+            if behind:
+                painted = block != np.asarray(before[box.slices])
+                now = session.state.objects.labels(box).values
+                block = np.where(painted, block, now)
             change = session.set_labels(block, box=box)
         return self._report(plane, change, options)
 
@@ -206,7 +231,8 @@ class Engine(PlaneEngine[ClickSession]):
         session = self._session(plane)
         session.overlap = options.overlap  # type: ignore[assignment]
         if session.in_work:
-            label = session.opened_label or self._next_label()
+            if label is None:
+                label = session.opened_label or self._next_label()
             if session.pending:
                 self._prepare(plane, options)
         if label is None:
@@ -231,7 +257,10 @@ class Engine(PlaneEngine[ClickSession]):
         session = self._session(plane)
         session.overlap = options.overlap  # type: ignore[assignment]
         self._prepare(plane, options)
-        step = propagation.step(session, cancelled)
+        try:
+            step = propagation.step(session, cancelled)
+        finally:
+            session.rest()  # hundreds of planes may follow
         self.together.done(propagation.group)
         return self._report(plane, step.change, options)
 
@@ -282,7 +311,7 @@ class Engine(PlaneEngine[ClickSession]):
             precision=choice.precision,
         )
         if self.keeps:
-            session.keep_journal()
+            session.keep_journal(place=plane.place)
         return self._take_up(plane, session, options)
 
     def use_settings(self, plane: Plane, settings: PredictionSettings) -> None:
@@ -326,12 +355,14 @@ class Engine(PlaneEngine[ClickSession]):
             return work
         return f"{stats}, {work}" if work else str(stats)
 
+    def count_anew(self, labels: Any) -> None:
+        """Give no id again that another layer of objects has on any plane."""
+        self._floor = max(self._floor or 0, _highest(labels))
+
     def _count_from(self, labels: Any) -> None:
         """Look once what ids there are on planes that are not open."""
         if self._floor is None and labels is not None:
-            small = getattr(labels, "nbytes", LARGE) < LARGE
-            known = small or isinstance(labels, LazyLabels)
-            self._floor = int(labels.max(initial=0)) if known else 0
+            self._floor = _highest(labels)
 
     def _next_label(self) -> int:
         """Return the id after the highest one of all planes."""
@@ -368,7 +399,7 @@ class Engine(PlaneEngine[ClickSession]):
 
     def _report(self, plane: Plane, change: Change | None, options: Options) -> Report:
         session = self._sessions[plane]
-        stats = SessionStats.together(s.stats for s in self._sessions.values())
+        stats = self._totals.stats({p: s.stats for p, s in self._sessions.items()})
         return Report(
             plane=plane,
             change=change,
@@ -381,3 +412,10 @@ class Engine(PlaneEngine[ClickSession]):
             model=self._shelf.facts(options.model),
             objects=session.state.objects,
         )
+
+
+def _highest(labels: Any) -> int:
+    """Return the highest id of all planes; 0 where looking would take too long."""
+    small = getattr(labels, "nbytes", LARGE) < LARGE
+    known = small or isinstance(labels, LazyLabels)
+    return int(labels.max(initial=0)) if known else 0

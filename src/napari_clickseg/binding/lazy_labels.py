@@ -247,11 +247,15 @@ class LazyLabels:
                 raise IndexError(f"A position lies outside of axis {axis} of {n}.")
         places = places % np.array(self.shape)[:, None]
         sides = np.array(self.chunks)[:, None]
-        numbers, which = np.unique(places // sides, axis=1, return_inverse=True)
-        for i in range(numbers.shape[1]):
-            where = np.flatnonzero(which.ravel() == i)
-            inside = tuple((places % sides)[:, where])
-            yield tuple(int(n) for n in numbers[:, i]), where, inside
+        numbers, insides = places // sides, places % sides
+        counts = [int(n.max(initial=0)) + 1 for n in numbers]
+        which = np.ravel_multi_index(tuple(numbers), counts)
+        order = np.argsort(which, kind="stable")
+        begins = np.flatnonzero(np.diff(which[order], prepend=-1))
+        for where in np.split(order, begins[1:]):
+            if where.size:
+                key = tuple(int(n) for n in numbers[:, where[0]])
+                yield key, where, tuple(insides[:, where])
 
     def _tell_coarser(self, spans: Sequence[tuple[int, int]]) -> None:
         """Show in the coarser level what was written into a part."""

@@ -10,6 +10,7 @@ from napari_clickseg.binding.framing import Frames
 from napari_clickseg.binding.hooks import camera_of
 from napari_clickseg.binding.navigation import Navigation
 from napari_clickseg.binding.thumbnails import Thumbnail
+from napari_clickseg.boxes import Box
 from napari_clickseg.errors import SessionError
 from napari_clickseg.session.unlabelled import Region
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_clickseg.binding.context import Context
+    from napari_clickseg.binding.planes import Plane
     from napari_clickseg.session import SegmentedObject
     from napari_clickseg.session.objects import Objects
     from napari_clickseg.worker import Channel, Job
@@ -31,6 +33,8 @@ class ObjectActions(Navigation):
         #: Objects that are chosen in the list, by id.
         self.selected: tuple[int, ...] = ()
         self._decided: set[int] = set()
+        #: Regions without an object that were shown, and of what.
+        self._passed: tuple[Any, Plane | None, dict[Box, Region]] = (None, None, {})
         self._frames = Frames()
         super().__init__(viewer, channel, shelf)
 
@@ -198,9 +202,12 @@ class ObjectActions(Navigation):
             self._show_next(undecided, self.shown_object or 0)
             return
         options, engine = self.current_options(), context.engine
+        if self._passed[:2] != (context, plane):
+            self._passed = context, plane, {}
+        skip = frozenset(self._passed[2])
         self.tell_busy("Looking for what has no object yet", None)
         self._channel.answer(
-            lambda cancelled: engine.unlabelled(plane, options, None, cancelled),
+            lambda cancelled: engine.unlabelled(plane, options, None, cancelled, skip),
             self._found,
         )
 
@@ -209,17 +216,30 @@ class ObjectActions(Navigation):
         region: Region | None = job.value
         if job.error is not None:
             self.failed(job.error)
+        elif not job.dropped and region is None and self._passed_by():
+            self._passed[2].clear()
+            self.say("All that stands out was shown. U begins with the largest again.")
         elif not job.dropped and region is None:
             self.say(
                 "Nothing on screen or around it stands out without an object. Move the "
                 "view, or have objects proposed."
             )
         elif region is not None:
+            self._passed[2][region.box] = region
             self._guarded(lambda: self.look_at(region.box))
             self.say(
                 f"No object here yet: {region.area} pixels stand out. Click inside, or "
                 "U for the next."
             )
+
+    def _passed_by(self) -> bool:
+        """Whether regions were shown that have no object still."""
+        objects = self.objects_now
+        places = [each.place for each in self._passed[2].values()]
+        pixels = [Box(int(r), int(c), int(r) + 1, int(c) + 1) for r, c in places]
+        return objects is None or not all(
+            objects.labels(p).values.any() for p in pixels
+        )
 
     def _act_list_objects(self) -> None:
         """Open the list, where there is a window."""

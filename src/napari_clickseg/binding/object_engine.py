@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -13,12 +13,14 @@ from napari_clickseg.binding.planes import Plane
 from napari_clickseg.binding.reports import Options, Report
 from napari_clickseg.binding.shelf import ModelShelf, Tell
 from napari_clickseg.binding.thumbnails import Thumbnail, thumbnails
+from napari_clickseg.errors import ClickSegError
 from napari_clickseg.session import Change, Overlap
 from napari_clickseg.session.masks import as_labels
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.unlabelled import Region
 
 if TYPE_CHECKING:
+    from napari_clickseg.boxes import Box
     from napari_clickseg.session import SegmentedObject
 
 __all__ = ["ObjectEngine"]
@@ -57,14 +59,22 @@ class ObjectEngine(Engine):
         return report
 
     def check_labels(
-        self, readers: dict[Plane, Callable[[], NDArray[Any]]]
+        self, readers: dict[Plane, Callable[[], NDArray[Any]]], others: Any
     ) -> dict[Plane, NDArray[Any]]:
-        """Return the labels of planes, if they can be objects."""
+        """Return the labels of planes, if they can be objects.
+
+        Parameters
+        ----------
+        readers : dict of Plane to callable
+        others : array-like of int
+            The labels of all planes, whose ids are not to be given again.
+        """
         found = {}
         for plane, read in readers.items():
             labels = read()
             as_labels(labels, self._session(plane).shape)
             found[plane] = labels
+        self.count_anew(others)
         return found
 
     def begin_with(
@@ -95,9 +105,17 @@ class ObjectEngine(Engine):
         """Cut an object; ids are unique over all planes of the image."""
         session, first = self._session(plane), self._next_label()
         first = max(first, (session.opened_label or 0) + 1)
-        if options.check_label is not None:
-            options.check_label(first)
-        return self.call(plane, options, "split", label, line, first=first)
+        check = options.check_label
+        if check is None:
+            return self.call(plane, options, "split", label, line, first=first)
+        check(first)
+        report = self.call(plane, options, "split", label, line, first=first)
+        try:  # there may be many pieces
+            check(session.state.objects.next_label - 1)
+        except ClickSegError:
+            session.undo()
+            raise
+        return report
 
     def relabel(self, plane: Plane, options: Options, label: int, new: int) -> Report:
         """Give an object another id."""
@@ -111,10 +129,11 @@ class ObjectEngine(Engine):
         options: Options,
         near: tuple[float, float] | None,
         cancelled: Callable[[], bool],
+        skip: Collection[Box] = (),
     ) -> Region | None:
         """Look for what has no object yet, on screen first."""
         return self._session(plane).next_unlabelled(
-            options.visible, near, cancelled=cancelled
+            options.visible, near, cancelled=cancelled, skip=skip
         )
 
     def thumbnails(

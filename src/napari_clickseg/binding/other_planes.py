@@ -152,6 +152,7 @@ def _take_up(
         return None
     edits = (moment.edit for moment in engine.saved_history(plane).path)
     if not any(getattr(edit, "group", "") in groups for edit in edits):
+        engine.leave_saved(plane)
         return None
     report: Report = engine.resume(plane, options)
     return report

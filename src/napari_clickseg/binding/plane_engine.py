@@ -15,7 +15,11 @@ from napari_clickseg.errors import ClickSegError, SessionError
 from napari_clickseg.image import ImageSource
 from napari_clickseg.session import Change, ClickSession
 from napari_clickseg.session.frames import in_use
-from napari_clickseg.session.journal import journals_of, sessions_folder
+from napari_clickseg.session.journal import (
+    journal_name,
+    journals_of,
+    sessions_folder,
+)
 from napari_clickseg.session.recovering import Recovered, read_journal
 
 __all__ = ["CancelCheck", "PlaneEngine", "plane_source"]
@@ -133,9 +137,9 @@ class PlaneEngine(Generic[S]):
     def keep_journals(self, on: bool) -> None:
         """Write edits to journals, or do so no more."""
         self.keeps = on
-        for session in self._sessions.values():
+        for plane, session in self._sessions.items():
             if on and session.journal is None:
-                session.keep_journal()
+                session.keep_journal(place=plane.place)
             elif not on:
                 session.stop_journal()
 
@@ -160,7 +164,11 @@ class PlaneEngine(Generic[S]):
         if not any(folder.glob("*.journal")):
             return ""
         source = plane_source(image)
-        journals = journals_of(folder, f"{source.signature()}-{self.task}")
+        signature = source.signature()
+        # Those of a script, which may have had the plane alone, are called otherwise.
+        journals = journals_of(
+            folder, journal_name(signature, self.task, plane.place)
+        ) or journals_of(folder, journal_name(signature, self.task))
         if not journals or there():
             return ""
         found: list[tuple[Path, Recovered]] = []
@@ -185,12 +193,16 @@ class PlaneEngine(Generic[S]):
         """Return the history of what :meth:`look_for_saved` found."""
         return self._saved[plane][1].history
 
+    def leave_saved(self, plane: Plane) -> None:
+        """Forget what :meth:`look_for_saved` found; it is looked for again."""
+        self._saved.pop(plane, None)
+
     def resume(self, plane: Plane, options: Any) -> Any:
         """Take up what :meth:`look_for_saved` found, and go on with its journal."""
         path, recovered, source = self._saved.pop(plane)
         session = self._recovered(recovered, source, options)
         if self.keeps:
-            session.resume_journal(recovered, path)
+            session.resume_journal(recovered, path, place=plane.place)
         else:
             session.take_up(recovered)
         return self._take_up(plane, session, options)
@@ -212,7 +224,7 @@ class PlaneEngine(Generic[S]):
 
     def _begun(self, plane: Plane, image: PlaneImage, session: S) -> None:
         if self.keeps:
-            session.keep_journal()
+            session.keep_journal(place=plane.place)
         self._sessions[plane] = session
         self._shown[plane] = image.look
 

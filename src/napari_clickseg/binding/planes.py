@@ -97,6 +97,12 @@ class Plane(NamedTuple):
         fixed = [f"{i}" for axis, i in enumerate(self.fixed) if axis not in self.axes]
         return ", ".join(fixed)
 
+    @property
+    def place(self) -> str:
+        """Axes and fixed indices, as a part of a file's name; empty for a 2-D image."""
+        fixed = enumerate(self.fixed)
+        return "_".join(f"{axis}-{i}" for axis, i in fixed if axis not in self.axes)
+
 
 def displayed_plane(viewer: ViewerModel, layer: Layer) -> Plane:
     """Return the plane of ``layer`` that the canvas shows.

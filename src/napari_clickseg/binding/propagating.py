@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_clickseg.binding.planes import Plane, data_shape
+from napari_clickseg.binding.planes import Plane, PlaneImage, data_shape, plane_image
 from napari_clickseg.errors import Cancelled, SessionError
 from napari_clickseg.session.propagating import Propagation
 from napari_clickseg.session.propagation_rules import PropagationOptions
@@ -44,6 +44,7 @@ class _Way:
     plane: Plane
     axis: int
     options: Options
+    image_seen: PlaneImage
     propagation: Propagation | None = None
     stopped: bool = False
 
@@ -52,6 +53,11 @@ class _Way:
         fixed = list(self.plane.fixed)
         fixed[self.axis] = index
         return Plane(self.plane.axes, tuple(fixed))
+
+    def seen(self, other: PlaneImage) -> PlaneImage:
+        """Return another plane, shown as the first one was."""
+        contrast, gamma, colormaps = self.image_seen.look
+        return replace(other, contrast=contrast, gamma=gamma, colormaps=colormaps)
 
 
 class Propagating:
@@ -148,12 +154,14 @@ class Propagating:
         rules = replace(self.rules, spacing=_spacing(image, plane, axis))
         rules = replace(rules, **wishes)
         self.carried = self.error = self._visited = None
-        way = _Way(context, image, plane, axis, clicks.current_options())
+        source = plane_image(clicks.channel_layers(), plane)
+        way = _Way(context, image, plane, axis, clicks.current_options(), source)
         self._way = self._last = way
         where = plane.fixed[axis], data_shape(image)[axis]
         clicks.tell_busy("Carrying the object to other planes", None)
 
         def begin(engine: WorkingEngine, at: Plane, options: Options) -> Report:
+            engine.show(at, source, options)
             way.propagation, report = engine.begin_propagation(
                 at, options, where, label, rules
             )
@@ -263,12 +271,15 @@ class Propagating:
         plane, context, engine = way.at(index), way.context, way.context.engine
         opening: Callable[[], Any] | None = None
         if plane not in context.opened:
-            opening = clicks.opening(engine, plane)
+            opening = context.opening[plane] = clicks.opening(engine, plane)
             context.opened.add(plane)
+        # All planes are seen as the first one was, also those opened before.
+        source = way.seen(plane_image(clicks.channel_layers(), plane))
 
         def work() -> Report:
             if opening is not None:
                 opening()
+            engine.show(plane, source, way.options)
             return engine.carry(plane, way.options, propagation, lambda: way.stopped)
 
         self.job = clicks.background(work, lambda job: self._stepped(way, job))
@@ -278,6 +289,7 @@ class Propagating:
         if clicks is None:
             return
         if job.error is None:
+            way.context.opening.pop(job.value.plane, None)
             clicks.apply(way.context, job.value)  # also of one that was stopped
         if way is self._last and way is not self._way and way.propagation is not None:
             self.carried = Carried.of(way.propagation)

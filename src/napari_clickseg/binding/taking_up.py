@@ -83,7 +83,7 @@ class TakingUp(Drawing):
                 self.activate()
                 self.say(HINT)
 
-        return self.background(lambda: engine.check_labels(readers), take)
+        return self.background(lambda: engine.check_labels(readers, layer.data), take)
 
     def _begin_with(self, labels: dict[Plane, Any]) -> None:
         for plane, found in labels.items():
@@ -106,7 +106,9 @@ class TakingUp(Drawing):
         if plane not in context.opened:
             return
         if layer.ndim < plane.ndim:
-            self._send_objects(plane)  # other planes have the same objects
+            self._send_objects(
+                plane, replaced=True
+            )  # other planes have the same objects
 
     def _forget_layers(self) -> None:
         self.takes_up = False

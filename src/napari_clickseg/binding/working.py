@@ -95,8 +95,7 @@ class Working(ObjectConsole):
     def end_study(self) -> None:
         """End the study."""
         self.study_path = None
-        context = self.context
-        if context is not None:
+        for context in self._contexts.values():
             self.background(partial(context.engine.start_study, None))
         self.say("The study is over; its lines stay in the file.")
         self.changed.emit()

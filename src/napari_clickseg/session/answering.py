@@ -121,6 +121,11 @@ class Answering:
         found_by_it = Path(file).is_absolute() or split_factory(file)
         return file if found_by_it else self.model_name
 
+    def rest(self) -> None:
+        """Let go of what the predictor keeps of the image."""
+        if self._predictor is not None and self._predictor is not self._given:
+            self._predictor.forget()
+
     @property
     def predictor(self) -> Predictor:
         """The predictor; made, with its model loaded, when first asked for."""

@@ -92,6 +92,15 @@ class SessionBase(SessionOptions):
         self._masked: tuple[Patch, float, Patch] | None = None
         self.resume(State())
 
+    def rest(self) -> None:
+        """Let go of what is kept to be quick: one of many sessions, not in sight.
+
+        Pixels are read again, and windows looked at anew, with the next answer.
+        """
+        if self._image is not None:
+            self._image.release()
+        self._answering.rest()
+
     # -- what the session works with -------------------------------------------
 
     def set_image(
@@ -260,7 +269,8 @@ class SessionBase(SessionOptions):
         state, held = self.state, self._counted
         if held is None or held[0] is not state.objects:
             held = self._counted = state.objects, stats_of(state)
-        return replace(held[1], current_clicks=len(state.draft.clicks))
+        clicks = len(state.draft.clicks) - state.draft.given
+        return replace(held[1], current_clicks=clicks)
 
     @property
     def change(self) -> Change:

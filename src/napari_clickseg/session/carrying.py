@@ -217,7 +217,7 @@ class CarryingSession(ProposingSession):
         """Delete an object that an earlier propagation carried too far."""
         new = replace(self.state, objects=self.state.objects.without(label))
         edit = Edit("delete", label=label, group=group)
-        return self._moments.record("delete", new, label=label, edit=edit)
+        return self._moments.record("carry", new, label=label, edit=edit)
 
     def begin_propagation(
         self, group: str, label: int, *, overlap: Overlap | None = None
@@ -233,8 +233,19 @@ class CarryingSession(ProposingSession):
             Name of the propagation.
         label : int
             Of the object in work, or of a committed one.
+
+        Raises
+        ------
+        SessionError
+            If there is no such object, or another one is in work.
         """
         state = self.state
+        mine = state.draft.label
+        if not state.draft.blank and label != mine and (mine or label in state.objects):
+            raise SessionError(
+                f"Another object than {label} is in work. Commit it with commit(), or "
+                f"drop it with discard(), before you carry object {label}."
+            )
         if state.draft.blank:
             if label not in state.objects:
                 raise SessionError(
@@ -242,8 +253,8 @@ class CarryingSession(ProposingSession):
                     "it on."
                 )
             # Where it was carried before: whoever starts from here takes it as right.
-            mine = replace(state.objects[label], carried="")
-            objects = state.objects.without(label).added([mine])
+            right = replace(state.objects[label], carried="")
+            objects = state.objects.without(label).added([right])
             edit = Edit("propagate", label=label, group=group)
             new = replace(state, objects=objects)
             self._moments.record("propagate", new, label=label, edit=edit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -196,6 +196,7 @@ class EditingSession(ProposingSession):
         near: Any = None,
         *,
         cancelled: Callable[[], bool] | None = None,
+        skip: Collection[Box] = (),
     ) -> Region | None:
         """Return a region without objects that looks as if something were there.
 
@@ -209,6 +210,8 @@ class EditingSession(ProposingSession):
             Prefer what is near to this; default: what is large.
         cancelled : callable, optional
             Asked between two windows; True stops.
+        skip : collection of Box
+            Boxes of regions that are no objects, such as those of earlier calls.
         """
         objects = self.state.objects
         draft = self.state.draft
@@ -222,7 +225,7 @@ class EditingSession(ProposingSession):
                 objects = objects.added([each])
         place = None if near is None else as_position(near)
         field = self.visible if within is None else within
-        return find_unlabelled(self.image, objects, field, place, cancelled)
+        return find_unlabelled(self.image, objects, field, place, cancelled, skip)
 
     # ----------------------------------------------------------------------- parts
 

@@ -21,7 +21,11 @@ __all__ = ["IDLE", "Activity", "Effort", "ObjectEffort", "effort_of", "save_effo
 #: Seconds without an edit after which somebody does not work.
 IDLE = 30.0
 #: What is done to objects that are committed already.
-_ON_OBJECTS = frozenset({"merge", "split", "relabel", "class", "accept", "delete"})
+_ON_OBJECTS = frozenset(
+    {"merge", "split", "relabel", "class", "accept", "delete", "propagate"}
+)
+#: What a propagation does on its way: nobody works meanwhile.
+_BY_ITSELF = frozenset({"carry"})
 #: What makes clicks; those of an opened object were made before.
 _CLICKING = frozenset({"add", "clicks", "scribble", "box"})
 #: What is about no object.
@@ -164,6 +168,8 @@ class _Account:
     def take(self, each: Activity, gap: float) -> None:
         made = max(0, each.clicks - self.clicks)
         self.clicks = each.clicks
+        if each.kind in _BY_ITSELF:
+            return
         if each.kind in _ON_OBJECTS and each.label is not None:
             mine = self.of.setdefault(each.label, _Bucket())
             if each.kind == "accept":
@@ -226,7 +232,8 @@ def effort_of(
     for each in activity:
         gap = 0.0 if before is None else each.time - before
         # A clock that was set back tells of no time either.
-        gap = gap if 0 <= gap <= idle_limit else 0.0
+        counts = 0 <= gap <= idle_limit and each.kind not in _BY_ITSELF
+        gap = gap if counts else 0.0
         before, total = each.time, total + gap
         account.take(each, gap)
     rows = []

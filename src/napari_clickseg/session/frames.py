@@ -17,6 +17,7 @@ import sys
 import weakref
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +35,8 @@ _DIGEST = 16
 LONGEST = 2**32
 #: Arrays of fewer bytes are told apart by their content each time they are written.
 SMALL = 2**14
+#: So many files are more than anybody has planes.
+MANY_FILES = 65_536
 
 
 class EntryArrays(Arrays):
@@ -213,6 +216,7 @@ class FrameFile:
 
     def __init__(self, path: Path, *, new: bool) -> None:
         self.path = path
+        allow_many_files()
         # Not buffered: what write() has returned from, a crash of ours cannot lose.
         self._file: io.FileIO = io.FileIO(path, "x+" if new else "r+")
         # Also where a session is dropped without a word; not at the end of Python,
@@ -266,6 +270,30 @@ class FrameFile:
         left = memoryview(content)
         while left:
             left = left[self._file.write(left) :]
+
+
+@cache
+def allow_many_files() -> None:
+    """Have this process open as many files as the system lets it.
+
+    Each plane that is worked on has its journal open: a series of a thousand planes
+    is beyond what systems give at first (256 on a Mac, often 1,024 on Linux).
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (MANY_FILES, 10_240):  # the most on a Mac
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (ValueError, OSError):
+            continue
+        return
 
 
 def lock(file: io.FileIO) -> bool:

@@ -25,7 +25,14 @@ from napari_clickseg.session.history import Moment
 from napari_clickseg.session.moments import Moments, State
 from napari_clickseg.session.recovering import FORMAT, VERSION, Recovered, is_blank
 
-__all__ = ["SUFFIX", "Journal", "head_of", "journals_of", "sessions_folder"]
+__all__ = [
+    "SUFFIX",
+    "Journal",
+    "head_of",
+    "journal_name",
+    "journals_of",
+    "sessions_folder",
+]
 
 SUFFIX = ".journal"
 #: A journal of more bytes is written anew, without what was undone, if it is
@@ -44,6 +51,11 @@ _NUMBER = re.compile(r"\.(\d{4,})" + re.escape(SUFFIX) + "$")
 def sessions_folder() -> Path:
     """Return where journals lie: in the user's data folder."""
     return data_folder() / "sessions"
+
+
+def journal_name(signature: str, task: str, place: str = "") -> str:
+    """Return what the journals of an image, or of one of its planes, are called."""
+    return "-".join(filter(None, (signature, place, task)))
 
 
 def journals_of(folder: Path, name: str) -> list[Path]:

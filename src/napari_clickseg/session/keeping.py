@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from napari_clickseg.session.carrying import CarryingSession
 from napari_clickseg.session.edits import Edit, edits_of
 from napari_clickseg.session.effort import IDLE, Activity, Effort, effort_of
-from napari_clickseg.session.journal import Journal, head_of, sessions_folder
+from napari_clickseg.session.journal import (
+    Journal,
+    head_of,
+    journal_name,
+    sessions_folder,
+)
 from napari_clickseg.session.moments import State
 from napari_clickseg.session.study import GOALS, Study
 from napari_clickseg.session.wishing import WishingSession
@@ -27,6 +32,7 @@ class KeptSession(WishingSession, CarryingSession):
     """A session whose edits are on disk before they are shown."""
 
     _folder: Path | None = None
+    _place = ""
     _journal: Journal | None = None
     _study: Study | None = None
 
@@ -102,7 +108,8 @@ class KeptSession(WishingSession, CarryingSession):
             idle_limit=idle_limit,
             plane=plane,
         )
-        self._study = self._moments.watch = study
+        self._study = study
+        self._watch()
         return study
 
     @property
@@ -119,7 +126,9 @@ class KeptSession(WishingSession, CarryingSession):
         """Write no more lines."""
         self._study = self._moments.watch = None
 
-    def keep_journal(self, folder: str | Path | None = None) -> Journal:
+    def keep_journal(
+        self, folder: str | Path | None = None, *, place: str = ""
+    ) -> Journal:
         """Write each edit to a journal before it is shown, from now on.
 
         A journal gives the session back after a crash: see :meth:`load`. It goes with
@@ -129,6 +138,10 @@ class KeptSession(WishingSession, CarryingSession):
         ----------
         folder : path, optional
             Where to; default: ``sessions`` in the user's data folder.
+        place : str
+            Which plane of its image the session works on, where there are several, in
+            letters, digits, ``-`` and ``_``. Planes that look alike, such as empty
+            ones, are told apart by it.
 
         Returns
         -------
@@ -143,6 +156,7 @@ class KeptSession(WishingSession, CarryingSession):
         """
         self.image  # noqa: B018 - says that there is none
         self._folder = sessions_folder() if folder is None else Path(folder)
+        self._place = place
         return self._begin_journal()
 
     def stop_journal(self) -> None:
@@ -155,7 +169,7 @@ class KeptSession(WishingSession, CarryingSession):
     def resume(self, state: State, notices: Iterable[str] = ()) -> None:
         """Continue from a state; the history begins here."""
         super().resume(state, notices)
-        self._moments.watch = self._study
+        self._watch()
         if self._folder is not None:
             self._begin_journal()
 
@@ -176,7 +190,9 @@ class KeptSession(WishingSession, CarryingSession):
         if record.edits is not None:
             self.with_past(State(objects=record.origin), record.edits)
 
-    def resume_journal(self, recovered: Recovered, path: Path) -> bool:
+    def resume_journal(
+        self, recovered: Recovered, path: Path, *, place: str = ""
+    ) -> bool:
         """Continue where a journal ends, with its history, and write on.
 
         Parameters
@@ -192,7 +208,7 @@ class KeptSession(WishingSession, CarryingSession):
             Whether it goes on in the same file: not if another process has that.
         """
         self.take_up(recovered)
-        self._folder = path.parent
+        self._folder, self._place = path.parent, place
         journal = self._begin_journal()
         try:
             return journal.go_on(path, recovered)
@@ -209,19 +225,25 @@ class KeptSession(WishingSession, CarryingSession):
         moments.threshold = self._moments.threshold
         moments.origin, moments.past = recovered.origin, recovered.past
         moments.activity = list(recovered.activity)
-        moments.watch = self._study
         self._moments = moments
+        self._watch()
 
     def with_past(self, origin: State, edits: Sequence[Edit]) -> Self:
         """Return the session, which now knows how it came about."""
         self._moments.origin, self._moments.past = origin, tuple(edits)
         return self
 
+    def _watch(self) -> None:
+        """Have the study, if there is one, heed what comes from now on."""
+        self._moments.watch = self._study
+        if self._study is not None:
+            self._study.begin_at(self._moments.history.now.number)
+
     def _begin_journal(self) -> Journal:
         if self._journal is not None:
             self._journal.close()
         assert self._folder is not None
-        name = f"{self.image.signature()}-{self._task_name}"
+        name = journal_name(self.image.signature(), self._task_name, self._place)
         self._journal = Journal(self._folder, name, self._head)
         self._moments.log = self._journal
         return self._journal

@@ -75,6 +75,7 @@ class Merge:
             time=max(each.time for each in (first, *others)),
             overlap=first.overlap,
             accepted=True,
+            carried="",  # corrected by hand: later propagations stop before it
         )
         gone: dict[int, SegmentedObject | None] = {o.label: None for o in others}
         return objects.updated({**gone, one.label: one})
@@ -112,7 +113,9 @@ class Split:
         """
         old = _there(objects, self.label)
         masks = cut(old.mask, self.line)
-        clicks = _shared_out([c for d in old.drafts for c in d.clicks], masks)
+        clicks = _shared_out(
+            [c for d in old.drafts for c in d.clicks[d.given :]], masks
+        )
         start = self.first
         if objects.next_label > start and any(
             label in objects for label in range(start, start + len(masks) - 1)
@@ -132,6 +135,7 @@ class Split:
                     seconds=old.seconds * area / old.area,
                     intact=False,
                     accepted=True,
+                    carried="",
                 )
             )
         return found

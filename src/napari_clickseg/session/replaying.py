@@ -189,7 +189,12 @@ class _Again:
         self.state = redo_continue(edit, self.state)
 
     def _propagate(self, edit: Edit) -> None:
-        """Do nothing: other planes have changed."""
+        """Take it as right, as whoever set out from here did; others have changed."""
+        label = edit.label
+        if label is not None and label in self.state.objects:
+            right = replace(self.state.objects[label], carried="")
+            objects = self.state.objects.without(label).added([right])
+            self.state = replace(self.state, objects=objects)
 
     def _propose(self, edit: Edit) -> None:
         objects = self.state.objects

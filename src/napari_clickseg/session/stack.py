@@ -236,7 +236,9 @@ class StackSession:
         count, start = len(self), self._checked(index)
         propagation = Propagation.begin(session, start, count, label, chosen)
         try:
-            for _ in propagation.run(self.plane, cancelled):
+            for step in propagation.run(self.plane, cancelled):
+                # Thousands of planes may follow; the predictor is the same for all.
+                self.plane(step.index).image.release()
                 if progress is not None:
                     progress(len(propagation.carried), propagation.total)
         except Cancelled:

@@ -92,6 +92,10 @@ class Study:
         self._waiting: list[str] = []
         self._begin()
 
+    def begin_at(self, number: int) -> None:
+        """Heed what comes after a moment of a history: what was before is no news."""
+        self._seen, self._curve = number, {}
+
     @property
     def head(self) -> list[str]:
         """Names of the columns."""

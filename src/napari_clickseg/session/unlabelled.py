@@ -7,7 +7,7 @@ the windows around it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,7 @@ def find_unlabelled(
     within: Box | None = None,
     near: tuple[float, float] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    skip: Collection[Box] = (),
 ) -> Region | None:
     """Return a region without objects that stands out from the background.
 
@@ -73,6 +74,8 @@ def find_unlabelled(
         In each window the nearest region is chosen; without it, the largest.
     cancelled : callable, optional
         Asked between two windows; True stops.
+    skip : collection of Box
+        Regions with these boxes were looked at, and are no objects.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def find_unlabelled(
     for window in itertools.islice(_windows(image.shape, within), MOST_WINDOWS):
         if cancelled is not None and cancelled():
             raise Cancelled("Stopped looking for what is not labelled.")
-        found = _best(image, objects, window, near)
+        found = _best(image, objects, window, near, skip)
         if found is not None:
             return found
     return None
@@ -131,6 +134,7 @@ def _best(
     objects: Objects,
     window: Box,
     near: tuple[float, float] | None,
+    skip: Collection[Box],
 ) -> Region | None:
     foreground = _foreground(image.window(window).mean(axis=2))
     if foreground is None:
@@ -146,9 +150,12 @@ def _best(
     # What is left around objects that were drawn a little too small is no object.
     usual = np.median(sizes[sizes >= SMALLEST]) if (sizes >= SMALLEST).any() else 0
     numbers = np.flatnonzero(sizes >= max(SMALLEST, usual / 4))
+    places = ndimage.find_objects(regions)
+    if skip:
+        left = [n for n in numbers if _box_of(places[n - 1], window) not in skip]
+        numbers = np.array(left, np.intp)
     if not numbers.size:
         return None
-    places = ndimage.find_objects(regions)
     if near is None:
         number = int(numbers[np.argmax(sizes[numbers])])
     else:
@@ -159,16 +166,21 @@ def _best(
             for n in numbers
         ]
         number = int(numbers[int(np.argmin(away))])
-    rows, cols = places[number - 1]
-    mask = regions[rows, cols] == number
+    box = _box_of(places[number - 1], window)
+    mask = regions[places[number - 1]] == number
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     deep = np.unravel_index(int(depth.argmax()), mask.shape)
-    top, left = window.top + rows.start, window.left + cols.start
     return Region(
-        Box(top, left, top + mask.shape[0], left + mask.shape[1]),
+        box,
         int(sizes[number]),
-        (float(top + deep[0]), float(left + deep[1])),
+        (float(box.top + deep[0]), float(box.left + deep[1])),
     )
+
+
+def _box_of(place: tuple[slice, slice], window: Box) -> Box:
+    rows, cols = place
+    top, left = window.top, window.left
+    return Box(top + rows.start, left + cols.start, top + rows.stop, left + cols.stop)
 
 
 def _foreground(grey: NDArray[np.float32]) -> NDArray[np.bool_] | None:
