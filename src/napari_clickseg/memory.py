@@ -6,8 +6,12 @@ Nothing here needs torch.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
+import sys
+from collections.abc import Callable
+from functools import cache
 
 from napari_clickseg.errors import ClickSegError
 
@@ -17,6 +21,7 @@ __all__ = [
     "check_room",
     "fits",
     "free_host_bytes",
+    "give_back",
     "in_words",
     "pixels_that_fit",
 ]
@@ -44,6 +49,30 @@ def free_host_bytes() -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def give_back() -> None:
+    """Hand freed memory back to the system, where that has to be asked for.
+
+    Small arrays that are kept between large ones that are freed leave holes, and glibc
+    holds on to them: a session of a day would seem to grow. Takes a few milliseconds.
+    """
+    trim = _trimmer()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trimmer() -> Callable[[int], int] | None:
+    """Return glibc's ``malloc_trim``; None: there is no such thing here."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # another C library
+        return None
+    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
+    return trim
 
 
 def pixels_that_fit(per_pixel: float, share: float = SHARE) -> int | None:

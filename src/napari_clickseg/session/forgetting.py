@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_clickseg.memory import give_back
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.history import History, Moment
 from napari_clickseg.session.objects import SegmentedObject
@@ -28,6 +29,8 @@ __all__ = ["KEPT_BYTES", "KEPT_MOMENTS", "Forgetting", "answer_of"]
 KEPT_BYTES = 2**26
 #: ... but of so many moments they are kept in any case.
 KEPT_MOMENTS = 50
+#: After so many that were let go their memory goes back to the system.
+GIVE_BACK_AFTER = 100
 
 
 class Forgetting:
@@ -54,6 +57,7 @@ class Forgetting:
         #: In how many of them an array is: the moments of an object share its answers.
         self._shared: Counter[int] = Counter()
         self.bytes = 0
+        self._let_go = 0
 
     def note(self, history: History[Any], threshold: float) -> None:
         """Take note of the current moment; let go of what is too much by now.
@@ -78,6 +82,10 @@ class Forgetting:
             number, (moment, _) = next(iter(self._held.items()))
             self._drop(number)
             _thin(moment, threshold)
+            self._let_go += 1
+        if self._let_go >= GIVE_BACK_AFTER:
+            self._let_go = 0
+            give_back()
 
     def _drop(self, number: int) -> None:
         _, found = self._held.pop(number, (None, []))
