@@ -43,7 +43,7 @@ class Preset:
 
 
 PRESETS: dict[Effort, Preset] = {
-    "quick": Preset(160, 8, 40, 0, 16, 16),
+    "quick": Preset(160, 8, 80, 0, 10, 16),
     "thorough": Preset(900, 12, 60, 5, 40, 32),
 }
 
