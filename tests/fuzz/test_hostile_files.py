@@ -19,7 +19,7 @@ from tests.fuzz.subjects import SUBJECTS
 
 COUNT = int(os.environ.get("CLICKSEG_FUZZ", "10"))
 #: So many examples take this long on a slow machine (seconds).
-SECONDS = 120 + COUNT // 10
+SECONDS = 120 + COUNT
 
 
 @pytest.fixture(autouse=True)

@@ -193,3 +193,21 @@ def test_the_list_of_own_models_leads_nowhere_else(tmp_path, monkeypatch):
     }
     (tmp_path / "models" / "added-models.json").write_text(json.dumps(index))
     assert [info.name for info in list_models() if info.added] == ["good"]
+
+
+@pytest.mark.parametrize(
+    "name", ["shape", "dtype", "signature", "channels", "contrast", "channel_axis"]
+)
+def test_a_session_that_says_too_little_of_its_image(tmp_path, name):
+    """Found by ten thousand damaged files: a key that was lost or renamed."""
+    path = worked().save(tmp_path / "work.clickseg")
+    with zipfile.ZipFile(path) as archive:
+        parts = {each: archive.read(each) for each in archive.namelist()}
+    (member,) = (each for each in parts if each.endswith(".json"))
+    text = json.loads(parts[member])
+    del text["image"][name]
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in parts.items():
+            archive.writestr(each, json.dumps(text) if each == member else content)
+    with pytest.raises(SessionError, match="damaged"):
+        ClickSession.load(path)

@@ -19,6 +19,7 @@ ELSEWHERE = {
     *("begin_propagation", "carry", "continue_object", "drop_carried", "group"),
     *("groups", "look_for", "next_group", "step_number", "step_time", "take_carried"),
     "add_proposals",
+    "rest",
     "asking",
     "change",
     "edits",

@@ -26,13 +26,12 @@ from napari_clickseg.session import (
     Overlap,
     differences,
 )
-from napari_clickseg.session.base import stats_of
 from napari_clickseg.session.in_blocks import differing_blocks
 from napari_clickseg.session.objects import Objects
 from napari_clickseg.session.propagating import Propagation
 from napari_clickseg.session.recovering import Recovered
 from napari_clickseg.session.together import Together
-from napari_clickseg.session.totals import Totals
+from napari_clickseg.session.totals import Totals, work_in
 
 if TYPE_CHECKING:
     from napari_clickseg.encoding.preparing import Preparation
@@ -184,8 +183,6 @@ class Engine(PlaneEngine[ClickSession]):
 
         Parameters
         ----------
-        labels : array-like of int, shape (H, W)
-            What the layer holds.
         known : Objects, optional
             What was written into it last. Objects that were committed since are not
             in it yet: nobody has painted over them.
@@ -346,7 +343,7 @@ class Engine(PlaneEngine[ClickSession]):
         )
 
     def _in_words(self, recovered: Recovered) -> str:
-        stats = stats_of(recovered.state)
+        stats = work_in(recovered.state)
         clicks = stats.current_clicks
         work = "" if recovered.state.draft.blank else "an object in work"
         if clicks:

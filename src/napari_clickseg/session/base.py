@@ -18,7 +18,7 @@ from napari_clickseg.memory import DENSE_PIXELS
 from napari_clickseg.plane_view import Piece, PlaneView
 from napari_clickseg.prediction.settings import PredictionSettings
 from napari_clickseg.session.answering import Answering, Asking
-from napari_clickseg.session.changes import Change, ObjectStats, SessionStats
+from napari_clickseg.session.changes import Change, SessionStats
 from napari_clickseg.session.draft import Draft
 from napari_clickseg.session.file import IMAGE_LIMIT, SessionRecord
 from napari_clickseg.session.in_blocks import objects_of
@@ -32,6 +32,7 @@ from napari_clickseg.session.objects import (
 from napari_clickseg.session.options import SessionOptions
 from napari_clickseg.session.patches import Patch
 from napari_clickseg.session.refining import Refinement
+from napari_clickseg.session.totals import work_in
 from napari_clickseg.tasks import get_task
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class SessionBase(SessionOptions):
         """Clicks and seconds for each object."""
         state, held = self.state, self._counted
         if held is None or held[0] is not state.objects:
-            held = self._counted = state.objects, stats_of(state)
+            held = self._counted = state.objects, work_in(state)
         clicks = len(state.draft.clicks) - state.draft.given
         return replace(held[1], current_clicks=clicks)
 
@@ -389,26 +390,6 @@ class SessionBase(SessionOptions):
 
 def _pieces(patch: Patch) -> list[Piece]:
     return [Piece(patch.box, patch.values)]
-
-
-def stats_of(state: State) -> SessionStats:
-    """Return clicks and seconds for each object of a state."""
-    made: list[SegmentedObject] = []
-    undecided = 0
-    for each in state.objects.in_any_order():
-        if each.drafts:
-            made.append(each)
-        elif each.undecided:
-            undecided += 1
-    made.sort(key=lambda each: (each.time, each.label))
-    return SessionStats(
-        tuple(
-            ObjectStats(each.label, each.clicks, each.seconds, each.area)
-            for each in made
-        ),
-        current_clicks=len(state.draft.clicks) - state.draft.given,
-        proposed=undecided,
-    )
 
 
 def _same_image(image: Any, notes: dict[str, Any]) -> ImageSource:

@@ -23,7 +23,7 @@ from napari_clickseg.session.dense_draft import (
     DenseStep,
 )
 from napari_clickseg.session.draft import Step
-from napari_clickseg.session.file import SessionRecord
+from napari_clickseg.session.file import SessionRecord, image_notes
 from napari_clickseg.session.packing import Arrays, pack_patch, unpack_patch
 from napari_clickseg.session.patches import Patch
 
@@ -84,7 +84,7 @@ def read(path: Path) -> SessionRecord:
 
 
 def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
-    image = dict(text["image"])
+    image = image_notes(text["image"])
     pixels = image.pop("pixels")
     given = dict(text["settings"])
     if given["at"] is not None:

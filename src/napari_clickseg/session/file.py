@@ -135,6 +135,22 @@ def versions() -> dict[str, str]:
     return found
 
 
+def image_notes(image: Any) -> dict[str, Any]:
+    """Return what a file says of its image, if all is there that is needed later.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If not: the file is damaged.
+    """
+    notes = dict(image)
+    height, width = notes["shape"]
+    notes["shape"] = [int(height), int(width)]
+    for name in ("dtype", "signature", "channels", "contrast", "channel_axis"):
+        _ = notes[name]
+    return notes
+
+
 def _check_version(text: Any, path: Path) -> None:
     if not isinstance(text, dict) or text.get("format") != FORMAT:
         raise SessionError(
@@ -151,7 +167,7 @@ def _check_version(text: Any, path: Path) -> None:
 
 def _unpack(text: dict[str, Any], arrays: Arrays) -> SessionRecord:
     settings = PredictionSettings(**text["settings"])
-    image = dict(text["image"])
+    image = image_notes(text["image"])
     pixels = image.pop("pixels")
     state = State(
         unpack_draft(text["draft"], arrays, settings),

@@ -15,7 +15,7 @@ from napari_clickseg.session.deltas import unpack_delta
 from napari_clickseg.session.dense_draft import DenseMoment
 from napari_clickseg.session.edits import Edit, edits_of, unpack_edits, unpack_how
 from napari_clickseg.session.effort import Activity, as_activity
-from napari_clickseg.session.file import SessionRecord
+from napari_clickseg.session.file import SessionRecord, image_notes
 from napari_clickseg.session.history import History, Moment
 from napari_clickseg.session.moments import State
 
@@ -158,6 +158,7 @@ def _checked(text: dict[str, Any], path: Path) -> dict[str, Any]:
         )
     head = {k: v for k, v in text.items() if k not in ("kind", "time")}
     _settings(head)
+    head["image"] = image_notes(head["image"])
     return head
 
 

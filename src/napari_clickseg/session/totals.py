@@ -1,4 +1,4 @@
-"""The work on all planes together, counted anew only where it has changed."""
+"""The work in a session, and on all planes together: only what changed is counted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Hashable, Mapping
 from typing import Generic, TypeVar
 
 from napari_clickseg.session.changes import ObjectStats, SessionStats
+from napari_clickseg.session.moments import State
+from napari_clickseg.session.objects import SegmentedObject
 
-__all__ = ["Totals"]
+__all__ = ["Totals", "work_in"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -71,3 +73,23 @@ class Totals(Generic[K]):
             sum(each.seconds for each in parts),
             sum(each.area for each in parts),
         )
+
+
+def work_in(state: State) -> SessionStats:
+    """Return clicks and seconds for each object of a state."""
+    made: list[SegmentedObject] = []
+    undecided = 0
+    for each in state.objects.in_any_order():
+        if each.drafts:
+            made.append(each)
+        elif each.undecided:
+            undecided += 1
+    made.sort(key=lambda each: (each.time, each.label))
+    return SessionStats(
+        tuple(
+            ObjectStats(each.label, each.clicks, each.seconds, each.area)
+            for each in made
+        ),
+        current_clicks=len(state.draft.clicks) - state.draft.given,
+        proposed=undecided,
+    )
