@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError),
     *(ArithmeticError, MemoryError, RecursionError, NotImplementedError, RuntimeError),
     *(struct.error, zlib.error, zipfile.BadZipFile),
+    *(SyntaxError, tokenize.TokenError),  # NumPy parses its headers as Python
 )
 
 

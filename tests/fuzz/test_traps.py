@@ -195,6 +195,22 @@ def test_the_list_of_own_models_leads_nowhere_else(tmp_path, monkeypatch):
     assert [info.name for info in list_models() if info.added] == ["good"]
 
 
+def test_an_array_whose_header_ends_in_brackets(tmp_path):
+    """NumPy parses it as Python, and says so in Python's words."""
+    path = worked().save(tmp_path / "work.clickseg")
+    with zipfile.ZipFile(path) as archive:
+        parts = {each: archive.read(each) for each in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in parts.items():
+            if each.endswith(".npy"):
+                (length,) = struct.unpack_from("<H", content, 8)
+                head = content[: 10 + length - 16] + b"[" * 16
+                content = head + content[10 + length :]
+            archive.writestr(each, content)
+    with pytest.raises(SessionError, match="damaged"):
+        ClickSession.load(path)
+
+
 @pytest.mark.parametrize(
     "name", ["shape", "dtype", "signature", "channels", "contrast", "channel_axis"]
 )
