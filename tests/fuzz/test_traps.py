@@ -227,3 +227,21 @@ def test_a_session_that_says_too_little_of_its_image(tmp_path, name):
             archive.writestr(each, json.dumps(text) if each == member else content)
     with pytest.raises(SessionError, match="damaged"):
         ClickSession.load(path)
+
+
+@pytest.mark.parametrize(
+    "edges", [[None, 0, 4, 4], [0, 0, 4.5, 4], [1, 2, 3], [0, 0, 1, 1]]
+)
+def test_a_patch_whose_box_is_no_place_for_its_values(tmp_path, edges):
+    """Found by thousands of damaged sessions: a box is looked at before it is used."""
+    path = worked().save(tmp_path / "work.clickseg")
+    with zipfile.ZipFile(path) as archive:
+        parts = {each: archive.read(each) for each in archive.namelist()}
+    (member,) = (each for each in parts if each.endswith(".json"))
+    text = json.loads(parts[member])
+    text["objects"][0]["pixels"]["box"] = edges
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in parts.items():
+            archive.writestr(each, json.dumps(text) if each == member else content)
+    with pytest.raises(SessionError, match="damaged"):
+        ClickSession.load(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import operator
 import zipfile
 from dataclasses import fields
 from typing import Any
@@ -77,7 +78,22 @@ def pack_patch(patch: Patch, arrays: Arrays) -> dict[str, Any]:
 
 def unpack_patch(text: dict[str, Any], arrays: Arrays) -> Patch:
     """Return the patch that :func:`pack_patch` made ready."""
-    return Patch(Box(*text["box"]), arrays.get(text["values"]))
+    box, values = unpack_box(text["box"]), arrays.get(text["values"])
+    if values.shape != box.shape:
+        raise ValueError(f"{values.shape} values for a box of {box.shape}")
+    return Patch(box, values)
+
+
+def unpack_box(edges: Any) -> Box:
+    """Return a box of four whole numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else: the file is damaged.
+    """
+    top, left, bottom, right = map(operator.index, edges)
+    return Box(top, left, bottom, right)
 
 
 def pack_state(state: PredictorState, arrays: Arrays) -> dict[str, Any]:
@@ -114,7 +130,7 @@ def _unpacked(value: Any, arrays: Arrays) -> Any:
     if not isinstance(value, dict):
         return value
     if "box" in value:
-        return Box(*value["box"])
+        return unpack_box(value["box"])
     if "array" in value:
         return arrays.get(value["array"])
     parts = dict(value["refined"])
