@@ -106,9 +106,8 @@ class TakingUp(Drawing):
         if plane not in context.opened:
             return
         if layer.ndim < plane.ndim:
-            self._send_objects(
-                plane, replaced=True
-            )  # other planes have the same objects
+            # Other planes have the same objects.
+            self._send_objects(plane, replaced=True)
 
     def _forget_layers(self) -> None:
         self.takes_up = False

@@ -253,8 +253,7 @@ class CarryingSession(ProposingSession):
                     "it on."
                 )
             # Where it was carried before: whoever starts from here takes it as right.
-            right = replace(state.objects[label], carried="")
-            objects = state.objects.without(label).added([right])
+            objects = state.objects.confirmed(label)
             edit = Edit("propagate", label=label, group=group)
             new = replace(state, objects=objects)
             self._moments.record("propagate", new, label=label, edit=edit)

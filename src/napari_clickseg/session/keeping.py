@@ -201,6 +201,8 @@ class KeptSession(WishingSession, CarryingSession):
             What :func:`~napari_clickseg.session.recovering.read_journal` found.
         path : Path
             In the folder of the session's own journals.
+        place : str
+            As for :meth:`keep_journal`.
 
         Returns
         -------

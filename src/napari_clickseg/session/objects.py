@@ -168,6 +168,10 @@ class Objects(Mapping[int, SegmentedObject]):
         chosen = self.values() if box is None else self._touching(box)
         return [Piece(o.pixels.box, o.pixels.values, o.label) for o in chosen]
 
+    def confirmed(self, label: int) -> Objects:
+        """Return the collection with an object taken as right where it was carried."""
+        return self.updated({label: replace(self[label], carried="")})
+
     def committed(self, new: SegmentedObject) -> Objects:
         """Return the collection with one more object.
 

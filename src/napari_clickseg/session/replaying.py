@@ -192,8 +192,7 @@ class _Again:
         """Take it as right, as whoever set out from here did; others have changed."""
         label = edit.label
         if label is not None and label in self.state.objects:
-            right = replace(self.state.objects[label], carried="")
-            objects = self.state.objects.without(label).added([right])
+            objects = self.state.objects.confirmed(label)
             self.state = replace(self.state, objects=objects)
 
     def _propose(self, edit: Edit) -> None:
